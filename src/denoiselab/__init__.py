@@ -1,0 +1,1 @@
+"""denoiselab: pixel diffusion, from noise to picture."""

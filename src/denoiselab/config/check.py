@@ -1,0 +1,194 @@
+"""The values that a config may have, checked before torch is imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+class ConfigError(ValueError):
+    """A user's mistake in the configuration: one line that names the key, the value and what is allowed."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """ " (did you mean ...?)", or nothing where no choice is close."""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key}={value}: allowed is {allowed}")
+
+
+def one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key}={value}: allowed are {', '.join(choices)}{nearest(str(value), choices)}")
+
+
+def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
+    """The resolved config of train.py as a plain container, with every value in its range.
+
+    Epoch lists that an experiment brings along are cut to the run's epochs, and then end with the last one; a list that
+    the user asked for by name must fit as it is.
+
+    Args:
+        cfg: as composed.
+        asked: keys overridden on the command line, e.g. "callbacks.samples.epochs".
+
+    Raises:
+        ConfigError: naming key, value and what is allowed.
+    """
+    _reject_unknown(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]}: a value is required and none was given")
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    require(config["seed"] >= 0, "seed", config["seed"], "0 or more")
+    require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
+    _check_model(config["model"])
+    _check_schedule(config["schedule"], config["solver"])
+    _check_data(config["data"])
+    _check_trainer(config["trainer"])
+    _check_callbacks(config, set(asked))
+    return config
+
+
+def _reject_unknown(node: DictConfig, prefix: str = "") -> None:
+    """Hydra's +KEY=VALUE gets past a schema; this does not."""
+    schema = OmegaConf.get_type(node)
+    known = [f.name for f in fields(schema)] if is_dataclass(schema) else list(map(str, node))
+    for name in map(str, node):
+        if name not in known:
+            allowed = [word for word in known if not word.startswith("_")]
+            raise ConfigError(f"{prefix}{name}: unknown key; allowed are {', '.join(allowed)}{nearest(name, allowed)}")
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing()):
+            _reject_unknown(child, f"{prefix}{name}.")
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    net, optimizer = model["net"], model["optimizer"]
+    kind = model["_target_"].rsplit(".")[-1]
+    require(net["width"] > 0, "model.net.width", net["width"], "a positive number of channels")
+    require(net["in_channels"] > 0, "model.net.in_channels", net["in_channels"], "a positive number of channels")
+    one_of("model.net.time", net["time"], ["none"] if kind == "OneStepModule" else ["add", "multiply"])
+    if kind == "ClassModule":
+        require(net["num_classes"] > 0, "model.net.num_classes", net["num_classes"], "a positive number of classes")
+        dropout = model["class_dropout"]
+        require(0 <= dropout <= 1, "model.class_dropout", dropout, "a probability, 0 to 1")
+    else:
+        require(net["num_classes"] == 0, "model.net.num_classes", net["num_classes"], "0 for this model")
+    require(optimizer["lr"] > 0, "model.optimizer.lr", optimizer["lr"], "a positive number")
+    one_of("model.optimizer.schedule", optimizer["schedule"], ["constant", "exponential", "cosine"])
+    least = 0 if optimizer["schedule"] == "cosine" else 1e-12
+    require(least <= optimizer["final"] <= 1, "model.optimizer.final", optimizer["final"], "a fraction of lr, up to 1")
+    require(optimizer["warmup_steps"] >= 0, "model.optimizer.warmup_steps", optimizer["warmup_steps"], "0 or more")
+    betas = optimizer["betas"]
+    require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "model.optimizer.betas", betas, "two numbers in [0, 1)")
+
+
+def _check_schedule(schedule: dict[str, Any], solver: dict[str, Any] | None) -> None:
+    path = schedule["path"]
+    kind = path["_target_"].rsplit(".")[-1]
+    # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
+    one_of(
+        "schedule.prediction",
+        schedule["prediction"],
+        ["velocity", "x_0"] if kind == "RectifiedFlow" else ["eps", "x_0", "velocity"],
+    )
+    if "T" in path:
+        require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
+    if "beta_start" in path:
+        start, end = path["beta_start"], path["beta_end"]
+        require(0 < start < 1, "schedule.path.beta_start", start, "more than 0 and less than 1")
+        require(0 < end < 1, "schedule.path.beta_end", end, "more than 0 and less than 1")
+    if solver and solver["name"] == "ddpm":
+        one_of("solver.variance", solver["variance"], ["beta", "posterior"])
+    if solver and solver["name"] == "ddim":
+        require(0 <= solver["eta"] <= 1, "solver.eta", solver["eta"], "0 to 1")
+
+
+def _check_data(data: dict[str, Any]) -> None:
+    require(data["batch_size"] > 0, "data.batch_size", data["batch_size"], "a positive number of images per rank")
+    require(data["val_size"] > 0, "data.val_size", data["val_size"], "a positive number of images")
+    steps = data["steps_per_epoch"]
+    require(steps is None or steps > 0, "data.steps_per_epoch", steps, "null (all) or a positive number")
+    if "size" in data:
+        require(data["size"] > 0, "data.size", data["size"], "a positive number of images")
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    require(trainer["max_epochs"] > 0, "trainer.max_epochs", trainer["max_epochs"], "a positive number of epochs")
+    require(trainer["num_nodes"] > 0, "trainer.num_nodes", trainer["num_nodes"], "a positive number of nodes")
+    devices = trainer["devices"]
+    require(
+        devices == "auto" or (isinstance(devices, int) and devices > 0),
+        "trainer.devices",
+        devices,
+        "auto or a number > 0",
+    )
+    one_of("trainer.precision", trainer["precision"], PRECISIONS)
+    one_of("trainer.accelerator", trainer["accelerator"], ACCELERATORS)
+    one_of("trainer.strategy", trainer["strategy"], ["auto", "ddp"])
+    clip = trainer["gradient_clip_val"]
+    require(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "null (none) or a positive norm")
+    steps = trainer["sampling_steps"]
+    require(steps is None or steps > 0, "trainer.sampling_steps", steps, "null (no cap) or a positive number")
+
+
+def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
+    callbacks, last = config["callbacks"], config["trainer"]["max_epochs"]
+    require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
+    if callbacks["ema"]:
+        decay = callbacks["ema"]["decay"]
+        require(0 < decay < 1, "callbacks.ema.decay", decay, "more than 0 and less than 1")
+    for name, callback in callbacks.items():
+        if callback and callback.get("epochs"):
+            key, epochs = f"callbacks.{name}.epochs", callback["epochs"]
+            inside = [epoch for epoch in epochs if 1 <= epoch <= last]
+            if key in asked or min(epochs) < 1:
+                require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
+            callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
+    if callbacks["panels"]:
+        sigmas = callbacks["panels"]["sigmas"]
+        require(bool(sigmas) and min(sigmas) >= 0, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
+        digits = callbacks["panels"]["digits"]
+        require(1 <= digits <= 10, "callbacks.panels.digits", digits, "1 to 10")
+    if callbacks["pure_noise"]:
+        require(
+            callbacks["pure_noise"]["count"] > 0, "callbacks.pure_noise.count", callbacks["pure_noise"]["count"], "> 0"
+        )
+    if callbacks["samples"]:
+        _check_samples(config, callbacks["samples"])
+    one_step = config["model"]["_target_"].endswith("OneStepModule")
+    for name in ("panels", "pure_noise") if not one_step else ("samples",):
+        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
+
+
+def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
+    key, classes = "callbacks.samples", config["model"]["net"]["num_classes"]
+    scale = samples["guidance_scale"]
+    require(
+        bool(classes) or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by"
+    )
+    require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
+    if classes:
+        digits = samples["digits"]
+        good = bool(digits) and all(0 <= digit < classes for digit in digits)
+        require(good, f"{key}.digits", digits, f"classes from 0 to {classes - 1}")
+    else:
+        require(samples["digits"] is None, f"{key}.digits", samples["digits"], "null: this model has no classes")
+        columns = samples["columns"]
+        require(columns is not None and columns > 0, f"{key}.columns", columns, "a positive number")
+    require(config["solver"] is not None, "solver", None, "ddpm, ddim, euler or heun: callbacks.samples needs one")
+    steps, T = samples["steps"], config["schedule"]["path"].get("T")
+    most = f"1 to schedule.path.T={T}" if T else "a positive number"
+    require(steps > 0 and (T is None or steps <= T), f"{key}.steps", steps, most)

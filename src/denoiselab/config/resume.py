@@ -1,0 +1,58 @@
+"""The config of the run at hand: as composed, or, with resume=DIR, as DIR/config.yaml has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from denoiselab.config.check import ConfigError, check
+from denoiselab.config.schema import TrainConfig, TrainerConfig
+from denoiselab.files import write_atomically
+
+
+def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """The checked config of train.py as a plain container.
+
+    With resume=DIR it is the one that DIR/config.yaml holds; beside it only trainer.KEY=VALUE may change (more epochs,
+    another device), since anything else would be another run.
+
+    Args:
+        cfg: as Hydra composed it.
+        overrides: the command line's KEY=VALUE words.
+    """
+    values = dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
+    if cfg.resume is None:
+        return check(cfg, asked=values)
+    directory = Path(cfg.resume)
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"resume={directory}: allowed is a run directory, and this has no config.yaml")
+    checkpoint = directory / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        raise ConfigError(f"resume={directory}: nothing to resume, {checkpoint} is missing")
+    try:
+        saved = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
+    except Exception as error:
+        raise ConfigError(f"resume={directory}: {path} cannot be read: {str(error).splitlines()[0]}") from error
+    for name, value in values.items():
+        if name == "resume" or name.startswith("hydra"):
+            continue
+        if not name.startswith("trainer."):
+            raise ConfigError(f"{name}={value}: allowed beside resume are trainer.{{{', '.join(_trainer_keys())}}}")
+        OmegaConf.update(saved, name, OmegaConf.select(cfg, name))
+    saved.resume = str(directory)
+    return check(saved, asked=values)  # type: ignore[arg-type]
+
+
+def _trainer_keys() -> list[str]:
+    return [name for name in TrainerConfig.__annotations__ if not name.startswith("_")]
+
+
+def save_config(config: dict[str, Any], directory: Path) -> None:
+    """Writes DIR/config.yaml."""
+    with write_atomically(directory / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump({**config, "resume": None}, sort_keys=False))

@@ -1,0 +1,330 @@
+"""Configuration: the schema of every node of the scripts' configs, and where a run's directory is.
+
+The schema gives types and no values: those are in conf/ (choices) and in the signatures (defaults). Nothing here
+imports torch, so that a mistake is answered before anything slow starts.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class UNetConfig:
+    _target_: str = "denoiselab.nets.UNet"
+    width: int = MISSING
+    time: str = MISSING
+    num_classes: int = MISSING
+    in_channels: int = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    _target_: str = "denoiselab.training.Optimizer"
+    lr: float = MISSING
+    schedule: str = MISSING
+    final: float = MISSING
+    warmup_steps: int = MISSING
+    betas: list[float] = MISSING
+
+
+@dataclass
+class ModelConfig:
+    _target_: str = MISSING
+    net: UNetConfig = field(default_factory=UNetConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass
+class OneStepModelConfig(ModelConfig):
+    _target_: str = "denoiselab.training.OneStepModule"
+    t: float = MISSING
+
+
+@dataclass
+class TimeModelConfig(ModelConfig):
+    _target_: str = "denoiselab.training.TimeModule"
+
+
+@dataclass
+class ClassModelConfig(ModelConfig):
+    _target_: str = "denoiselab.training.ClassModule"
+    class_dropout: float = MISSING
+
+
+# --- schedule and solver ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PathConfig:
+    _target_: str = MISSING
+
+
+@dataclass
+class DDPMConfig(PathConfig):
+    _target_: str = "denoiselab.noise.DDPM"
+    T: int = MISSING
+    beta_start: float = MISSING
+    beta_end: float = MISSING
+
+
+@dataclass
+class CosineConfig(PathConfig):
+    _target_: str = "denoiselab.noise.Cosine"
+    T: int = MISSING
+    max_beta: float = MISSING
+
+
+@dataclass
+class FlowConfig(PathConfig):
+    _target_: str = "denoiselab.noise.RectifiedFlow"
+
+
+@dataclass
+class AdditiveConfig(PathConfig):
+    _target_: str = "denoiselab.noise.Additive"
+
+
+@dataclass
+class ScheduleConfig:
+    path: PathConfig = MISSING
+    prediction: str = MISSING
+
+
+@dataclass
+class DDPMScheduleConfig(ScheduleConfig):
+    path: DDPMConfig = field(default_factory=DDPMConfig)
+
+
+@dataclass
+class CosineScheduleConfig(ScheduleConfig):
+    path: CosineConfig = field(default_factory=CosineConfig)
+
+
+@dataclass
+class FlowScheduleConfig(ScheduleConfig):
+    path: FlowConfig = field(default_factory=FlowConfig)
+
+
+@dataclass
+class AdditiveScheduleConfig(ScheduleConfig):
+    path: AdditiveConfig = field(default_factory=AdditiveConfig)
+
+
+@dataclass
+class SolverConfig:
+    _target_: str = "denoiselab.sample.make_solver"
+    name: str = MISSING
+
+
+@dataclass
+class DDPMSolverConfig(SolverConfig):
+    variance: str = MISSING
+
+
+@dataclass
+class DDIMSolverConfig(SolverConfig):
+    eta: float = MISSING
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class DataConfig:
+    _target_: str = MISSING
+    batch_size: int = MISSING
+    val_size: int = MISSING
+    steps_per_epoch: int | None = MISSING
+
+
+@dataclass
+class DownloadedDataConfig(DataConfig):
+    root: str = MISSING
+    download: bool = MISSING
+
+
+@dataclass
+class SyntheticDataConfig(DataConfig):
+    _target_: str = "denoiselab.data.Synthetic"
+    size: int = MISSING
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MetricsConfig:
+    _target_: str = "denoiselab.training.Metrics"
+    every: int = MISSING
+
+
+@dataclass
+class LossCurveConfig:
+    _target_: str = "denoiselab.training.LossCurve"
+    title: str = MISSING
+
+
+@dataclass
+class EMAConfig:
+    _target_: str = "denoiselab.training.EMA"
+    decay: float = MISSING
+
+
+@dataclass
+class CheckpointsConfig:
+    _target_: str = "denoiselab.training.Checkpoints"
+    epochs: list[int] = MISSING
+
+
+@dataclass
+class PictureConfig:
+    _target_: str = MISSING
+    epochs: list[int] = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class PanelsConfig(PictureConfig):
+    _target_: str = "denoiselab.training.DenoisedPanels"
+    sigmas: list[float] = MISSING
+    digits: int = MISSING
+
+
+@dataclass
+class PureNoiseConfig(PictureConfig):
+    _target_: str = "denoiselab.training.PureNoisePanels"
+    count: int = MISSING
+
+
+@dataclass
+class SamplesConfig(PictureConfig):
+    _target_: str = "denoiselab.training.SampleGrids"
+    steps: int = MISSING
+    rows: int = MISSING
+    columns: int | None = None
+    digits: list[int] | None = None
+    guidance_scale: float | None = None
+    zero_class: bool = MISSING
+    animate: bool = MISSING
+
+
+@dataclass
+class CallbacksConfig:
+    """In the order in which they run: what draws comes before EMA, what saves comes last."""
+
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    panels: PanelsConfig | None = None
+    pure_noise: PureNoiseConfig | None = None
+    samples: SamplesConfig | None = None
+    ema: EMAConfig | None = None
+    loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+
+
+# --- trainer, logger, root -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class TrainerConfig:
+    """These have values here because conf/trainer/*.yaml comes after the experiment, so that trainer=smoke wins.
+
+    `sampling_steps` caps the solver steps of every picture.
+    """
+
+    _target_: str = "denoiselab.training.make_trainer"
+    max_epochs: int = 1
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    gradient_clip_val: float | None = None
+    progress_bar: bool = True
+    channels_last: bool = True
+    compile: bool = False
+    sampling_steps: int | None = None
+
+
+@dataclass
+class WandbConfig:
+    project: str = MISSING
+    entity: str | None = MISSING
+    group: str | None = MISSING
+    tags: list[str] = MISSING
+
+
+@dataclass
+class TrainConfig:
+    """Root of train.py.
+
+    Attributes:
+        name: of the run; part of its default directory and of its record in Weights & Biases.
+        seed: of weights, data order, noise, class dropout and pictures.
+        resume: the run directory to go on with, or null.
+    """
+
+    name: str = "custom"
+    seed: int = 0
+    resume: str | None = None
+    model: Any = MISSING
+    schedule: Any = MISSING
+    solver: Any = None
+    data: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "model": {"denoiser": OneStepModelConfig, "time_unet": TimeModelConfig, "class_unet": ClassModelConfig},
+    "schedule": {
+        "ddpm": DDPMScheduleConfig,
+        "cosine": CosineScheduleConfig,
+        "flow": FlowScheduleConfig,
+        "additive": AdditiveScheduleConfig,
+    },
+    "solver": {"plain": SolverConfig, "ddpm": DDPMSolverConfig, "ddim": DDIMSolverConfig},
+    "data": {"downloaded": DownloadedDataConfig, "synthetic": SyntheticDataConfig},
+    "callbacks": {"all": CallbacksConfig},
+    "logger": {"wandb": WandbConfig},
+}
+SCHEMA_SUFFIX = "_schema"
+
+
+def register() -> None:
+    """Puts the schemas where conf/ finds them, as GROUP/NAME_schema, and defines the run directory."""
+    store = ConfigStore.instance()
+    store.store(name="train" + SCHEMA_SUFFIX, node=TrainConfig)
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=group, name=name + SCHEMA_SUFFIX, node=schema)
+    OmegaConf.register_new_resolver("run_dir", run_directory, replace=True, use_cache=True)
+
+
+def rank() -> int:
+    """This process's rank where a launcher (torchrun, SLURM, Lightning) says it, else 0."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def run_directory(script: str, name: str, resume: str | None) -> str:
+    """outputs/SCRIPT/NAME/DATE_TIME, or the directory of the run to go on with.
+
+    Under torchrun and SLURM every rank composes its own configuration, at its own second; only rank 0 writes, so the
+    others get a folder outside.
+    """
+    if resume:
+        return resume
+    if rank() > 0:
+        return str(Path(tempfile.gettempdir()) / "denoiselab" / f"rank_{rank()}")
+    return f"outputs/{script}/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"

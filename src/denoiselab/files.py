@@ -1,0 +1,43 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`, with its suffix; on success it takes the place of
+    `path`.
+
+    The folder is made if it is missing. If the body fails, the temporary file is removed, an older `path` is
+    left as it was, and the error goes on; for a full disk it is an OSError of the same errno that names
+    `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, "disk full, file not written", str(path)) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: str | Path, suffix: str) -> Path:
+    """`path` as a Path; ValueError if it does not end in suffix, which decides the format."""
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ValueError(f"path is {str(path)!r}; allowed: a name that ends in {suffix}")
+    return path

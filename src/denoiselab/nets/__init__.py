@@ -1,0 +1,5 @@
+"""Networks: architecture only. No loss, no schedule, no configuration."""
+
+from denoiselab.nets.unet import UNet
+
+__all__ = ["UNet"]

@@ -1,0 +1,174 @@
+"""Sample: solvers that turn an Estimate into the next x, and the one loop that runs them from noise to picture.
+
+A solver is a function `solver(denoise, x_t, t, s, noise)` that takes x_t (B, C, H, W) at time t to the time s < t:
+`denoise(x, t) -> Estimate` is the denoiser with its condition bound, `noise(like) -> Tensor` draws the noise of the
+step, image by image. It returns x_s and the Estimate at (x_t, t). Solvers know the path only through alpha and sigma,
+so each runs on every path.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from denoiselab.denoise import Denoiser, Estimate
+from denoiselab.noise import GaussianPath, expand
+
+Noise = Callable[[Tensor], Tensor]
+# Called after every step with (number of the step from 1, time reached, x there, the Estimate that led there).
+Callback = Callable[[int, Tensor, Tensor, Estimate], None]
+
+
+class BoundDenoiser(Protocol):
+    """A Denoiser whose condition is fixed: what a solver sees."""
+
+    path: GaussianPath
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate: ...
+
+
+Solver = Callable[[BoundDenoiser, Tensor, Tensor, Tensor, Noise], tuple[Tensor, Estimate]]
+
+
+class _Bound:
+    def __init__(self, denoiser: Denoiser, condition: Tensor | None) -> None:
+        self.denoiser, self.condition, self.path = denoiser, condition, denoiser.path
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        return self.denoiser(x_t, t, self.condition)
+
+
+def _transition(path: GaussianPath, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha_t|s, sigma_t|s^2) of the forward step q(x_t | x_s) = N(alpha_t|s x_s, sigma_t|s^2), float64, ()."""
+    alpha = path.alpha(t) / path.alpha(s)
+    return alpha, path.sigma(t) ** 2 - alpha**2 * path.sigma(s) ** 2
+
+
+def ddpm(
+    denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, variance: str = "beta"
+) -> tuple[Tensor, Estimate]:
+    """Ancestral sampling: x_s ~ q(x_s | x_t, x_0) with the estimated x_0 (Ho et al. 2020, equations 6, 7 and 11).
+
+    Args:
+        variance: "beta": the variance beta of the forward step from s to t, the course's choice; "posterior": the
+            variance of q(x_s | x_t, x_0), smaller. No noise is added at the last step (s = 0) in either case.
+    """
+    if variance not in ("beta", "posterior"):
+        raise ValueError(f"variance={variance!r}: allowed are beta, posterior")
+    estimate = denoise(x_t, t)
+    path = denoise.path
+    alpha_ts, beta = _transition(path, t, s)
+    sigma_s2, sigma_t2 = path.sigma(s) ** 2, path.sigma(t) ** 2
+    mean = (
+        expand(path.alpha(s) * beta / sigma_t2, x_t) * estimate.x_0 + expand(alpha_ts * sigma_s2 / sigma_t2, x_t) * x_t
+    )
+    if sigma_s2 == 0:
+        return mean, estimate
+    spread = beta if variance == "beta" else sigma_s2 / sigma_t2 * beta
+    return mean + expand(spread.sqrt(), x_t) * noise(x_t), estimate
+
+
+def ddim(
+    denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, eta: float = 0.0
+) -> tuple[Tensor, Estimate]:
+    """Song et al. 2021 (DDIM), equation 12: x_s = alpha_s x_0 + sqrt(sigma_s^2 - std^2) eps + std z.
+
+    Args:
+        eta: std as a fraction of the posterior's: 0 is deterministic, 1 is `ddpm` with the posterior variance.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta}: allowed is 0 to 1")
+    estimate = denoise(x_t, t)
+    path = denoise.path
+    _, beta = _transition(path, t, s)
+    variance = eta**2 * path.sigma(s) ** 2 / path.sigma(t) ** 2 * beta
+    direction = (path.sigma(s) ** 2 - variance).clamp(min=0).sqrt()
+    x_s = expand(path.alpha(s), x_t) * estimate.x_0 + expand(direction, x_t) * estimate.eps
+    if variance > 0:
+        x_s = x_s + expand(variance.sqrt(), x_t) * noise(x_t)
+    return x_s, estimate
+
+
+def euler(denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise) -> tuple[Tensor, Estimate]:
+    """One Euler step of the probability-flow ODE: x_s = x_t + (alpha_s - alpha_t) x_0 + (sigma_s - sigma_t) eps.
+
+    On rectified flow this is x_t + (s - t) velocity. On every path it is `ddim` with eta = 0.
+    """
+    estimate = denoise(x_t, t)
+    return x_t + _move(denoise.path, t, s, estimate.x_0, estimate.eps), estimate
+
+
+def heun(denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise) -> tuple[Tensor, Estimate]:
+    """Heun's second-order step: Euler with the mean of the estimates at both ends (Karras et al. 2022, algorithm 1).
+
+    The last step, to sigma_s = 0, stays Euler's, as in the paper: two evaluations a step, one at the last.
+    """
+    x_s, first = euler(denoise, x_t, t, s, noise)
+    if denoise.path.sigma(s) == 0:
+        return x_s, first
+    second = denoise(x_s, s)
+    x_0, eps = (first.x_0 + second.x_0) / 2, (first.eps + second.eps) / 2
+    return x_t + _move(denoise.path, t, s, x_0, eps), first
+
+
+def _move(path: GaussianPath, t: Tensor, s: Tensor, x_0: Tensor, eps: Tensor) -> Tensor:
+    d_alpha, d_sigma = path.alpha(s) - path.alpha(t), path.sigma(s) - path.sigma(t)
+    return expand(d_alpha, x_0) * x_0 + expand(d_sigma, x_0) * eps
+
+
+SOLVERS: dict[str, Callable[..., tuple[Tensor, Estimate]]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "euler": euler,
+    "heun": heun,
+}
+
+
+def make_solver(name: str, **options: float | str) -> Solver:
+    """The named solver with its options bound, e.g. make_solver("ddim", eta=0.5).
+
+    Raises ValueError for an unknown solver or option.
+    """
+    if name not in SOLVERS:
+        raise ValueError(f"solver={name!r}: allowed are {', '.join(SOLVERS)}")
+    allowed = list(inspect.signature(SOLVERS[name]).parameters)[5:]
+    for option in options:
+        if option not in allowed:
+            raise ValueError(f"{option}={options[option]!r}: {name} takes {', '.join(allowed) or 'no options'}")
+    return partial(SOLVERS[name], **options)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    solver: Solver,
+    noise: Noise,
+    condition: Tensor | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Runs a solver from x (B, C, H, W) at times[0] to times[-1], and returns x there, (B, C, H, W).
+
+    Args:
+        times: (steps + 1,), strictly decreasing, on the path's scale; path.times(steps) goes all the way.
+        noise: draws the noise of stochastic steps; ImageNoise keeps every image independent of its batch.
+        condition: (B, ...) as the denoiser wants it, or None.
+        callback: called after every step.
+
+    Raises:
+        ValueError: times that do not decrease strictly.
+    """
+    if times.ndim != 1 or len(times) < 2 or not bool((times[1:] < times[:-1]).all()):
+        raise ValueError(f"times={times.tolist()}: allowed are two or more, strictly decreasing")
+    denoise = _Bound(denoiser, condition)
+    for step, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True), start=1):
+        x, estimate = solver(denoise, x, t, s, noise)
+        if callback is not None:
+            callback(step, s, x, estimate)
+    return x

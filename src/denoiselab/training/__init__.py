@@ -1,0 +1,29 @@
+"""Training: the LightningModules, their callbacks, and the Trainer they run in."""
+
+from denoiselab.training.callbacks import Checkpoints, LossCurve, Metrics, NotFinite, Preempted
+from denoiselab.training.ema import EMA
+from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
+from denoiselab.training.optimizer import Optimizer
+from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
+from denoiselab.training.resume import load_for_resume
+from denoiselab.training.tracking import wandb_logger
+from denoiselab.training.trainer import make_trainer
+
+__all__ = [
+    "EMA",
+    "Checkpoints",
+    "ClassModule",
+    "DenoisedPanels",
+    "LossCurve",
+    "Metrics",
+    "NotFinite",
+    "OneStepModule",
+    "Optimizer",
+    "Preempted",
+    "PureNoisePanels",
+    "SampleGrids",
+    "TimeModule",
+    "load_for_resume",
+    "make_trainer",
+    "wandb_logger",
+]

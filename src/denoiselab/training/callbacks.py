@@ -1,0 +1,234 @@
+"""What a run leaves behind besides pictures of samples: metrics.csv, loss.png, checkpoints, and a way to stop it."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from denoiselab.figures import loss_curve
+from denoiselab.files import write_atomically
+
+COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "val_loss")
+
+
+class NotFinite(RuntimeError):
+    """The loss is no longer a number; the last checkpoint is from before."""
+
+
+class Preempted(RuntimeError):
+    """SIGTERM arrived and the run is saved."""
+
+
+def log_picture(trainer: L.Trainer, path: Path) -> None:
+    """Shows a picture to every logger that takes images, under its file name without the epoch."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            name = path.stem.removesuffix("_preview").split("_epoch_")[0]
+            logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+
+
+class Metrics(L.Callback):
+    """metrics.csv: a row per step (loss, lr, images/s), a row per epoch with val_loss; the same to the loggers.
+
+    Losses stay on the device and are read every `every` steps, so that no step waits for the one before it; a loss that
+    is not finite raises NotFinite then, and at the end of an epoch before anything is saved. Steps and epochs count
+    from 1. A resumed run drops the rows after its checkpoint and goes on.
+
+    Args:
+        directory: the run directory.
+        every: steps between two reads, >= 1.
+    """
+
+    def __init__(self, directory: str | Path, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"callbacks.metrics.every={every}: allowed is 1 or more")
+        self.path, self.every = Path(directory) / "metrics.csv", every
+        self.pending: list[tuple[int, int, Tensor, float]] = []
+        self.since = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            kept = [row for row in read_metrics(self.path) if int(row["step"]) <= trainer.global_step]
+            with write_atomically(self.path) as temporary, open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(kept)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.pending.append((trainer.global_step, trainer.current_epoch + 1, outputs["loss"].detach(), lr))
+        if len(self.pending) >= self.every or batch_idx + 1 == trainer.num_training_batches:
+            self._flush(trainer, len(batch[0]) * trainer.world_size)
+
+    def _flush(self, trainer: L.Trainer, global_batch: int) -> None:
+        losses = torch.stack([loss for _, _, loss, _ in self.pending]).tolist()  # the device is waited for here
+        seconds = time.perf_counter() - self.since
+        images_per_s = len(losses) * global_batch / max(seconds, 1e-9)
+        rows = [
+            {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "images_per_s": round(images_per_s, 1)}
+            for (step, epoch, _, lr), loss in zip(self.pending, losses, strict=True)
+        ]
+        self.pending, self.since = [], time.perf_counter()
+        self._append(trainer, rows)
+        for row in rows:
+            if not math.isfinite(row["loss"]):
+                raise NotFinite(
+                    f"loss={row['loss']} at step {row['step']}: allowed are finite numbers; "
+                    f"try a smaller model.optimizer.lr (now {row['lr']:g}) or trainer.gradient_clip_val=1.0"
+                )
+
+    def _append(self, trainer: L.Trainer, rows: list[dict[str, Any]]) -> None:
+        if not trainer.is_global_zero:
+            return
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerows(rows)
+        for logger in trainer.loggers:
+            for row in rows:
+                values = {name: value for name, value in row.items() if name != "step"}
+                logger.log_metrics(values, step=row["step"])
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = trainer.callback_metrics.get("val_loss")
+        if value is not None and trainer.state.fn == "fit":
+            row = {"step": trainer.global_step, "epoch": trainer.current_epoch + 1, "val_loss": float(value)}
+            self._append(trainer, [row])
+        self.since = time.perf_counter()
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a metrics.csv, as strings; none where there is no file. A row cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [row for row in csv.DictReader(file) if row["val_loss"] is not None]
+
+
+class LossCurve(L.Callback):
+    """figures/loss.png after every epoch: the loss of every step on a log axis, with the epoch averages.
+
+    Args:
+        directory: the run directory, whose metrics.csv is drawn.
+        title: the picture's title.
+    """
+
+    def __init__(self, directory: str | Path, title: str) -> None:
+        self.directory, self.title = Path(directory), title
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        rows = read_metrics(self.directory / "metrics.csv")
+        steps = [row for row in rows if row["loss"]]
+        held_out = [row for row in rows if row["val_loss"]]
+        path = self.directory / "figures" / "loss.png"
+        loss_curve(
+            path,
+            [int(row["step"]) for row in steps],
+            [float(row["loss"]) for row in steps],
+            [int(row["epoch"]) for row in steps],
+            title=self.title,
+            validation=([int(row["step"]) for row in held_out], [float(row["val_loss"]) for row in held_out]),
+        )
+        log_picture(trainer, path)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, and hold nothing but tensors and plain containers.
+
+    Lightning writes into the system's temporary folder and moves, which on another file system is a copy that a kill
+    can cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with write_atomically(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class Checkpoints(L.Callback):
+    """checkpoints/last.ckpt and best.ckpt (lowest val_loss) after every epoch, epoch_NNN.ckpt after the asked ones.
+
+    On SIGTERM the step in progress is finished, last.ckpt is saved and Preempted is raised. Under DDP the ranks agree
+    every `agree_every` steps. List it after every other callback, so that what it saves is what they have done.
+
+    Args:
+        directory: the run directory.
+        epochs: epochs, from 1, whose checkpoint is kept.
+    """
+
+    agree_every = 16
+
+    def __init__(self, directory: str | Path, epochs: Iterable[int]) -> None:
+        self.directory, self.epochs = Path(directory) / "checkpoints", set(epochs)
+        self.best = math.inf
+        self.terminated = False
+
+    @property
+    def last(self) -> Path:
+        return self.directory / "last.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # In place of Lightning's handler, which stops in the middle of validation as well, where no exact resume is
+        # possible.
+        signal.signal(signal.SIGTERM, self._terminate)
+
+    def _terminate(self, signum: int, frame: FrameType | None) -> None:
+        self.terminated = True
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            return  # the epoch's own end follows; it saves
+        terminated = self.terminated
+        if trainer.world_size > 1:
+            if trainer.global_step % self.agree_every:
+                return
+            terminated = trainer.strategy.reduce_boolean_decision(terminated, all=False)
+        if terminated:
+            trainer.save_checkpoint(self.last, weights_only=False)
+            raise Preempted(f"stopped by SIGTERM at step {trainer.global_step}, saved in {self.last}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = float(trainer.callback_metrics.get("val_loss", math.inf))
+        best = value < self.best
+        self.best = min(value, self.best)
+        trainer.save_checkpoint(self.last, weights_only=False)
+        epoch = trainer.current_epoch + 1
+        if trainer.is_global_zero:
+            if best:
+                _copy(self.last, self.directory / "best.ckpt")
+            if epoch in self.epochs:
+                _copy(self.last, self.directory / f"epoch_{epoch:03d}.ckpt")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A second name for the same file where the file system allows it: last.ckpt is replaced, never rewritten."""
+    with write_atomically(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)

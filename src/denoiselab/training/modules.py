@@ -1,0 +1,194 @@
+"""The three LightningModules: single-step denoiser, time-conditioned and class-conditioned denoisers.
+
+Training has one clock, the global step: times, noise and class dropout of a step are drawn for the global batch (all
+ranks together) from a generator keyed by (seed, step), and every rank takes its own rows. A resumed run therefore
+repeats what an uninterrupted one does, and two processes train on what one process would.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
+from denoiselab.noise import GaussianPath, key
+from denoiselab.training.optimizer import Optimizer
+
+Batch = tuple[Tensor, Tensor]  # x_0 (B, C, H, W) in [0, 1], labels (B,)
+
+
+class PixelModule(L.LightningModule):
+    """What the three have in common: a network, a Gaussian path, a mean squared error, one clock.
+
+    Args:
+        net: the network.
+        path: the Gaussian path (the schedule).
+        prediction: what the network answers: "eps", "x_0" or "velocity".
+        optimizer: Adam's settings.
+        seed: of everything random in training.
+    """
+
+    def __init__(self, net: nn.Module, path: GaussianPath, prediction: str, optimizer: Optimizer, seed: int) -> None:
+        super().__init__()
+        self.net, self.path, self.prediction, self.seed = net, path, prediction, seed
+        self.optimizer_settings = optimizer
+        # The resolved configuration as a plain container; train.py sets it, checkpoints carry it.
+        self.run_config: dict[str, Any] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the class vector; 0 for a model without classes."""
+        return 0
+
+    def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
+        """The network as a Denoiser, guided where a guidance scale is given.
+
+        Raises ValueError for a guidance scale on a model without classes.
+        """
+        network = NetworkDenoiser(self.net, self.path, self.prediction)
+        if guidance_scale is None:
+            return network
+        if not self.num_classes:
+            raise ValueError(f"guidance_scale={guidance_scale}: allowed is none, this model has no classes to guide by")
+        return Guide(network, guidance_scale, torch.zeros(1, self.num_classes))
+
+    def condition(self, labels: Tensor) -> Tensor | None:
+        """The network's condition for labels (B,): (B, K), or None for a model without classes."""
+        return None
+
+    @abstractmethod
+    def times(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Training times (batch,), on the generator's device."""
+
+    def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
+        """The condition in training, given uniform numbers u (B,) in [0, 1)."""
+        return condition
+
+    def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
+        """Mean squared error () of the network's prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022)."""
+        x_t = self.path.add_noise(x_0, t, eps)  # (B, C, H, W)
+        value = self.predict(x_t, t, condition)  # (B, C, H, W)
+        return F.mse_loss(value.float(), self.path.target(self.prediction, x_0, eps, t))
+
+    def predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """The network's answer (B, C, H, W)."""
+        inputs = (x_t, self.path.normalise(t)) + (() if condition is None else (condition,))
+        return self.net(*inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x_0, labels = batch
+        B, world, rank = len(x_0), self.trainer.world_size, self.global_rank
+        generator = torch.Generator(x_0.device).manual_seed(key(self.seed, self.global_step, "training"))
+        t = self.times(B * world, generator)
+        eps = torch.randn(B * world, *x_0.shape[1:], generator=generator, device=x_0.device)
+        u = torch.rand(B * world, generator=generator, device=x_0.device)
+        rows = slice(rank * B, (rank + 1) * B)
+        return self.loss(x_0, t[rows], eps[rows], self.drop(self.condition(labels), u[rows]))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change."""
+        x_0, labels, indices = batch
+        t, eps = [], []
+        for index in indices.tolist():
+            generator = torch.Generator().manual_seed(key(self.seed, index, "validation"))
+            t.append(self.times(1, generator))
+            eps.append(torch.randn(x_0.shape[1:], generator=generator))
+        device = x_0.device
+        loss = self.loss(x_0, torch.cat(t).to(device), torch.stack(eps).to(device), self.condition(labels))
+        self.log("val_loss", loss, batch_size=len(x_0), sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer_settings.build(self.parameters())
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        lr = self.optimizer_settings.learning_rate(
+            self.global_step, int(self.trainer.num_training_batches), int(self.trainer.max_epochs or 1)
+        )
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = lr
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses a fused optimizer under mixed precision, for the sake of a loss scaler that bf16
+        # does not have.
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.run_config
+
+
+class OneStepModule(PixelModule):
+    """D(x_t) ~ x_0 at one fixed time: the course's single-step denoiser, loss |D(z) - x|^2.
+
+    On the additive path t is the sigma of z = x + sigma eps. On rectified flow, t = 1 is pure noise.
+
+    Args:
+        t: the noise level it is trained on, on the path's scale.
+    """
+
+    def __init__(
+        self, net: nn.Module, path: GaussianPath, prediction: str, optimizer: Optimizer, seed: int, t: float
+    ) -> None:
+        super().__init__(net, path, prediction, optimizer, seed)
+        if prediction != "x_0":
+            raise ValueError(f"prediction={prediction!r}: the single-step denoiser allows x_0 only")
+        if not 0 < t <= path.T:
+            raise ValueError(f"model.t={t}: allowed is more than 0 and at most {path.T:g}")
+        self.t = t
+
+    def times(self, batch: int, generator: torch.Generator) -> Tensor:
+        return torch.full((batch,), self.t, device=generator.device)
+
+    def predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        return self.net(x_t)
+
+
+class TimeModule(PixelModule):
+    """The time-conditioned denoiser: t uniform over the path (course, B2.1-2.3)."""
+
+    def times(self, batch: int, generator: torch.Generator) -> Tensor:
+        return self.path.random_times(batch, generator)
+
+
+class ClassModule(TimeModule):
+    """The class-conditioned denoiser: the class vector is zero for some samples (course, B2.4-2.6).
+
+    Args:
+        class_dropout: probability, sample by sample, that the one-hot class vector is replaced by zeros
+            (Ho & Salimans 2022), in [0, 1].
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        path: GaussianPath,
+        prediction: str,
+        optimizer: Optimizer,
+        seed: int,
+        class_dropout: float,
+    ) -> None:
+        super().__init__(net, path, prediction, optimizer, seed)
+        if not 0 <= class_dropout <= 1:
+            raise ValueError(f"model.class_dropout={class_dropout}: allowed is 0 to 1")
+        self.class_dropout = class_dropout
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.net.num_classes)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        return F.one_hot(labels, self.num_classes).float()  # (B, K)
+
+    def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
+        assert condition is not None
+        return condition * (u >= self.class_dropout)[:, None]  # (B, K)

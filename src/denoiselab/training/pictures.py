@@ -1,0 +1,235 @@
+"""Callbacks that draw what the model does after the epochs asked for, from EXPERIMENTS part B of the course.
+
+They draw on rank 0, in on_validation_epoch_end: the network is in eval mode there and, with EMA on, holds the averaged
+weights. Noise is keyed by (seed, image number, purpose), so the same cell of two grids started from the same noise.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from denoiselab.denoise import Estimate
+from denoiselab.figures import animation, panel, save_grid
+from denoiselab.noise import ImageNoise
+from denoiselab.sample import Solver, sample
+from denoiselab.training.callbacks import log_picture
+from denoiselab.training.modules import OneStepModule, PixelModule
+
+FRAMES = 60  # of an animation
+
+
+class PictureCallback(L.Callback):
+    """Calls `draw` after the epochs asked for.
+
+    Args:
+        directory: the run directory; pictures go to its figures/.
+        epochs: epochs, counted from 1.
+        seed: of the pictures' noise.
+    """
+
+    def __init__(self, directory: str | Path, epochs: Iterable[int], seed: int) -> None:
+        self.figures, self.epochs, self.seed = Path(directory) / "figures", set(epochs), seed
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, PixelModule)
+        if trainer.is_global_zero and trainer.current_epoch + 1 in self.epochs:
+            with torch.no_grad(), trainer.precision_plugin.forward_context():
+                self.draw(trainer, pl_module, trainer.current_epoch + 1)
+
+    @abstractmethod
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        """Writes this callback's pictures of the epoch."""
+
+    def noise(self, like: Tensor, purpose: str) -> Tensor:
+        """Noise (B, C, H, W) for the images 0..B-1."""
+        return ImageNoise(self.seed, range(len(like)), purpose)(like)
+
+    def save(self, trainer: L.Trainer, name: str, images: Sequence[Tensor], **labels: Any) -> None:
+        """A panel with a row per tensor, under figures/NAME.png, shown to the loggers too."""
+        log_picture(trainer, panel([row.cpu() for row in images], self.figures / f"{name}.png", **labels))
+
+
+def one_of_each(data: Any) -> Tensor:
+    """The first test image of each class, (K, C, H, W) float in [0, 1]."""
+    first = [int((data.test_labels == label).nonzero()[0]) for label in range(data.num_classes)]
+    return data.test_images[first].float() / 255
+
+
+class DenoisedPanels(PictureCallback):
+    """noising.png, denoised_epoch_NNN.png and out_of_distribution_epoch_NNN.png of a single-step denoiser (B1.2).
+
+    Args:
+        sigmas: the noise levels of the noising and the out-of-distribution panel.
+        digits: how many digits they show.
+    """
+
+    def __init__(
+        self, directory: str | Path, epochs: Iterable[int], seed: int, sigmas: Sequence[float], digits: int = 3
+    ) -> None:
+        super().__init__(directory, epochs, seed)
+        if not sigmas or min(sigmas) < 0:
+            raise ValueError(f"callbacks.panels.sigmas={list(sigmas)}: allowed are one or more numbers >= 0")
+        self.sigmas, self.digits = list(sigmas), digits
+
+    def noisy(self, clean: Tensor) -> list[Tensor]:
+        """z = x + sigma eps for each sigma, each (B, C, H, W), with the same eps."""
+        eps = self.noise(clean, "panels")
+        return [clean + sigma * eps for sigma in self.sigmas]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            clean = one_of_each(trainer.datamodule)  # type: ignore[attr-defined]
+            rows = list(torch.stack(self.noisy(clean), dim=1))  # a row per digit, a column per sigma
+            labels = [f"sigma {sigma:g}" for sigma in self.sigmas]
+            self.save(trainer, "noising", rows, column_labels=labels, title="z = x + sigma eps")
+
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        assert isinstance(module, OneStepModule)
+        clean = one_of_each(trainer.datamodule).to(module.device)  # type: ignore[attr-defined]
+        noisy = clean + module.t * self.noise(clean, "panels")
+        self.save(
+            trainer,
+            f"denoised_epoch_{epoch:03d}",
+            [clean, noisy, module.net(noisy).float()],
+            row_labels=["clean", f"sigma {module.t:g}", "denoised"],
+            title=f"single-step denoiser after epoch {epoch}",
+        )
+        levels = self.noisy(clean[: self.digits])
+        denoised = [module.net(z).float() for z in levels]
+        rows = [torch.stack([z[i] for z in images]) for i in range(len(levels[0])) for images in (levels, denoised)]
+        self.save(
+            trainer,
+            f"out_of_distribution_epoch_{epoch:03d}",
+            rows,
+            row_labels=["noisy", "denoised"] * len(levels[0]),
+            column_labels=[f"sigma {sigma:g}" for sigma in self.sigmas],
+            title=f"trained at sigma {module.t:g}, after epoch {epoch}",
+        )
+
+
+class PureNoisePanels(PictureCallback):
+    """pure_noise_epoch_NNN.png: what a denoiser of pure noise answers, beside the mean training image (B1.2.3).
+
+    The input says nothing of the target, so the answer of least squared error is the mean of the data; the mean squared
+    difference to it is printed and logged.
+
+    Args:
+        count: how many inputs are shown.
+    """
+
+    def __init__(self, directory: str | Path, epochs: Iterable[int], seed: int, count: int = 10) -> None:
+        super().__init__(directory, epochs, seed)
+        self.count = count
+
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        mean = trainer.datamodule.mean_image().to(module.device)  # type: ignore[attr-defined]  # (1, C, H, W)
+        noise = self.noise(mean.expand(self.count, -1, -1, -1), "panels")
+        output = module.net(noise).float()
+        mse = float((output - mean).square().mean())
+        print(f"pure noise after epoch {epoch}: MSE {mse:.2e} between the outputs and the mean training image")
+        for logger in trainer.loggers:
+            logger.log_metrics({"mse_to_mean_image": mse}, step=trainer.global_step)
+        self.save(
+            trainer,
+            f"pure_noise_epoch_{epoch:03d}",
+            [noise, output, mean.expand_as(output)],
+            row_labels=["input", "output", "mean image"],
+            title=f"denoiser of pure noise after epoch {epoch}: MSE to the mean image {mse:.1e}",
+        )
+
+
+class SampleGrids(PictureCallback):
+    """samples_epoch_NNN.png: samples of a time- or class-conditioned model (B2), and an animation of the last grid.
+
+    A class model's columns are the digits. With `zero_class` its samples without a class are drawn as well, from the
+    same noise, as zero_class_epoch_NNN.png (B2.6b).
+
+    Args:
+        solver: turns an estimate into the next x.
+        steps: solver steps.
+        rows: rows of the grid.
+        columns: columns of a grid without classes; None for a class model, whose digits say it.
+        digits: the classes drawn, a column each; None for a model without classes.
+        guidance_scale: of classifier-free guidance; None for a model without classes.
+        zero_class: whether to draw the class model with the class vector all zero.
+        animate: whether samples.gif is made of the last epoch's grid.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        epochs: Iterable[int],
+        seed: int,
+        solver: Solver,
+        steps: int,
+        rows: int,
+        columns: int | None = None,
+        digits: Sequence[int] | None = None,
+        guidance_scale: float | None = None,
+        zero_class: bool = False,
+        animate: bool = True,
+    ) -> None:
+        super().__init__(directory, epochs, seed)
+        if (columns is None) == (digits is None):
+            raise ValueError("callbacks.samples: allowed is either columns (no classes) or digits (a column each)")
+        self.solver, self.steps, self.rows = solver, steps, rows
+        self.digits, self.columns = digits, columns if digits is None else len(digits)
+        self.guidance_scale, self.zero_class, self.animate = guidance_scale, zero_class, animate
+
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        labels = None if self.digits is None else torch.tensor([*self.digits] * self.rows, device=module.device)
+        condition = None if labels is None else module.condition(labels)
+        frames: list[Tensor] | None = [] if self.animate and epoch == max(self.epochs) else None
+        images = self.samples(trainer, module, condition, self.guidance_scale, frames)
+        scale = "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
+        self.save_samples(trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}")
+        if frames is not None:
+            animation(frames, self.figures / "samples.gif", self.columns)
+        if self.zero_class and condition is not None:
+            images = self.samples(trainer, module, torch.zeros_like(condition), None, None)
+            self.save_samples(trainer, f"zero_class_epoch_{epoch:03d}", images, f"no class, after epoch {epoch}")
+
+    def samples(
+        self,
+        trainer: L.Trainer,
+        module: PixelModule,
+        condition: Tensor | None,
+        guidance_scale: float | None,
+        frames: list[Tensor] | None,
+    ) -> Tensor:
+        """(rows * columns, C, H, W) from the callback's own noise; adds the way there to `frames`."""
+        shape = (self.rows * self.columns, *trainer.datamodule.image_shape)  # type: ignore[attr-defined]
+        noise = ImageNoise(self.seed, range(shape[0]), "sampling")
+        x = noise(torch.empty(shape, device=module.device))
+        times = module.path.times(self.steps)
+        kept = {round(i) for i in torch.linspace(1, self.steps, min(FRAMES - 1, self.steps)).tolist()}
+        if frames is not None:
+            frames.append(x.cpu())
+        with tqdm(total=self.steps, desc="sampling", unit="step", leave=False, disable=not _shows_bar(trainer)) as bar:
+
+            def after_step(step: int, t: Tensor, x: Tensor, estimate: Estimate) -> None:
+                bar.update()
+                if frames is not None and step in kept:
+                    frames.append(x.cpu())
+
+            return sample(
+                module.denoiser(guidance_scale), x, times, self.solver, noise, condition, callback=after_step
+            ).cpu()
+
+    def save_samples(self, trainer: L.Trainer, name: str, images: Tensor, title: str) -> None:
+        path = self.figures / f"{name}.png"
+        labels = None if self.digits is None or name.startswith("zero") else [str(digit) for digit in self.digits]
+        log_picture(trainer, save_grid(images, path, self.columns, column_labels=labels, title=title))
+        print(f"{title}: {path}")
+
+
+def _shows_bar(trainer: L.Trainer) -> bool:
+    return trainer.progress_bar_callback is not None

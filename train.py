@@ -1,0 +1,108 @@
+"""Train a pixel diffusion model: python train.py experiment=NAME [group=choice] [key=value]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from denoiselab.config import one_line_errors, rank, register, run_script, save_config, train_config
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Runs one job and returns the val_loss of its last epoch, which a sweeper minimises."""
+    job = HydraConfig.get()
+    sweep = job.sweep.dir if job.mode.name == "MULTIRUN" else None
+    with one_line_errors():
+        config = train_config(cfg, job.overrides.task)
+        directory = Path(config["resume"] or job.runtime.output_dir)
+        if rank() == 0:
+            save_config(config, directory)
+        return train(config, directory, sweep)
+
+
+def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float | None:
+    """Compose -> fit -> figures. The heavy imports are here, after every mistake that needs none has been answered."""
+    import lightning as L
+    import torch
+    from hydra.utils import instantiate
+
+    from denoiselab.training import NotFinite, Preempted, load_for_resume
+
+    L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
+    module = instantiate(
+        config["model"],
+        path=instantiate(config["schedule"]["path"]),
+        prediction=config["schedule"]["prediction"],
+        seed=config["seed"],
+    )
+    module.run_config = config
+    data = instantiate(config["data"], seed=config["seed"])
+    checkpoint = None
+    if config["resume"]:
+        checkpoint = directory / "checkpoints" / "last.ckpt"
+        load_for_resume(checkpoint, module)
+
+    settings = dict(config["trainer"])
+    if settings.pop("channels_last"):
+        module.to(memory_format=torch.channels_last)
+    if settings.pop("compile"):
+        module.net.compile()
+    sampling_steps = settings.pop("sampling_steps")
+    trainer = instantiate(
+        settings,
+        directory=directory,
+        callbacks=make_callbacks(config, directory, sampling_steps),
+        logger=make_logger(config, directory, sweep),
+    )
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except Preempted as stop:
+        print(f"{stop}; go on with: python train.py resume={directory}")
+        return None
+    except NotFinite as stop:
+        if sweep is None:
+            raise
+        print(f"error: {stop}")  # the worst there is, and the sweep goes on
+        return float("inf")
+    if trainer.is_global_zero:
+        print(f"pictures: {directory / 'figures'}")
+    value = trainer.callback_metrics.get("val_loss")
+    return None if value is None else float(value)
+
+
+def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int | None) -> list[Any]:
+    """The callbacks that the config has on, in the order of its schema."""
+    from hydra.utils import instantiate
+
+    callbacks = []
+    for name, node in config["callbacks"].items():
+        if node is None:
+            continue
+        extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
+        if name == "samples":
+            extra["solver"] = instantiate(config["solver"])
+            extra["steps"] = min(node["steps"], sampling_steps or node["steps"])
+        callbacks.append(instantiate(node, **extra, _convert_="all"))
+    return callbacks
+
+
+def make_logger(config: dict[str, Any], directory: Path, sweep: str | None) -> Any:
+    """The logger that the config has on, or False. Runs of a sweep are grouped under the sweep's directory name."""
+    from denoiselab.training import wandb_logger
+
+    settings = config["logger"]
+    if settings is None or rank() > 0:
+        return False
+    group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
+    return wandb_logger(directory, config["name"], config, **{**settings, "group": group})
+
+
+if __name__ == "__main__":
+    run_script(main)
