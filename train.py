@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from denoiselab.config import one_line_errors, rank, register, run_script, save_config, train_config
 
+CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONFIG.parent), config_name=CONFIG.stem)
 def main(cfg: DictConfig) -> float | None:
     """Runs one job and returns the val_loss of its last epoch, which a sweeper minimises."""
     job = HydraConfig.get()
-    sweep = job.sweep.dir if job.mode.name == "MULTIRUN" else None
+    sweep = job.sweep.dir if job.mode is RunMode.MULTIRUN else None
     with one_line_errors():
         config = train_config(cfg, job.overrides.task)
         directory = Path(config["resume"] or job.runtime.output_dir)
@@ -33,7 +36,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     import torch
     from hydra.utils import instantiate
 
-    from denoiselab.training import NotFinite, Preempted, load_for_resume
+    from denoiselab.training import NotFinite, Preempted, load_for_resume, recording
 
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(
@@ -55,17 +58,17 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if settings.pop("compile"):
         module.net.compile()
     sampling_steps = settings.pop("sampling_steps")
-    trainer = instantiate(
-        settings,
-        directory=directory,
-        callbacks=make_callbacks(config, directory, sampling_steps),
-        logger=make_logger(config, directory, sweep),
-    )
+    callbacks = make_callbacks(config, directory, sampling_steps)
+    logger = make_logger(config, directory, sweep)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with recording(logger):
+            trainer = instantiate(settings, directory=directory, callbacks=callbacks, logger=logger or False)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Preempted as stop:
         print(f"{stop}; go on with: python train.py resume={directory}")
-        return None
+        if sweep is None:
+            return None
+        sys.exit()  # what stops a job stops the jobs that would follow in this process
     except NotFinite as stop:
         if sweep is None:
             raise
@@ -83,7 +86,7 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
 
     callbacks = []
     for name, node in config["callbacks"].items():
-        if node is None:
+        if node is None or node.get("decay", ...) is None:
             continue
         extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
         if name == "samples":
@@ -94,15 +97,15 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
 
 
 def make_logger(config: dict[str, Any], directory: Path, sweep: str | None) -> Any:
-    """The logger that the config has on, or False. Runs of a sweep are grouped under the sweep's directory name."""
+    """The logger that the config has on, or None. Runs of a sweep are grouped under the sweep's directory name."""
     from denoiselab.training import wandb_logger
 
     settings = config["logger"]
-    if settings is None or rank() > 0:
-        return False
+    if not settings or rank() > 0:
+        return None
     group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
     return wandb_logger(directory, config["name"], config, **{**settings, "group": group})
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, CONFIG)

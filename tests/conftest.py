@@ -1,6 +1,8 @@
-"""What every test shares: reproducible property tests without time limits (the machine may be busy)."""
+"""What every test shares: reproducible property tests, and no contest for the cores of a busy machine."""
 
+import torch
 from hypothesis import settings
 
-settings.register_profile("denoiselab", deadline=None, derandomize=True, max_examples=30)
+settings.register_profile("denoiselab", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("denoiselab")
+torch.set_num_threads(1)

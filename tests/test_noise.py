@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -144,7 +144,7 @@ def test_a_path_without_steps_is_an_error(make: Callable[[int], GaussianPath], T
 
 @pytest.mark.parametrize("betas", [[], [0.1, 0.0], [1.0], [-0.1], [0.5, 1.5], [float("nan")], [[0.1]]])
 def test_betas_outside_their_range_are_an_error(betas: list) -> None:
-    with pytest.raises(ValueError, match="betas.*allowed"):
+    with pytest.raises(ValueError, match=r"betas.*allowed"):
         VariancePreserving(torch.tensor(betas))
 
 
@@ -161,7 +161,7 @@ def test_moments_of_add_noise(name: str, data: st.DataObject, seed: int, level: 
     path = PATHS[name]
     t, n = data.draw(times_of(path)), 2000
     alpha, sigma = path.alpha(t).item(), path.sigma(t).item()
-    x_t = path.add_noise(torch.full((n, 1, 1, 1), level).double(), t, normal(seed, n, 1, 1, 1))
+    x_t = path.add_noise(torch.full((n, 1, 1, 1), level, dtype=torch.float64), t, normal(seed, n, 1, 1, 1))
     # five standard errors, of the mean and of the variance
     assert x_t.mean().item() == pytest.approx(alpha * level, abs=5 * sigma / math.sqrt(n) + 1e-12)
     assert x_t.var().item() == pytest.approx(sigma**2, abs=5 * sigma**2 * math.sqrt(2 / n) + 1e-12)
@@ -187,11 +187,11 @@ def test_conversions_keep_the_type_of_the_image(name: str, dtype: torch.dtype) -
     assert {value.dtype for value in PATHS[name].estimate("velocity", x, x, t)} == {dtype}
 
 
-@pytest.mark.parametrize("t", [1, 2, 150, 300])
-def test_add_noise_and_velocity_are_those_of_diffusers(t: int) -> None:
+@pytest.mark.parametrize("time", [1, 2, 150, 300])
+def test_add_noise_and_velocity_are_those_of_diffusers(time: int) -> None:
     theirs = DDPMScheduler(300, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     x_0, eps = normal(0, 3, 1, 4, 4, dtype=torch.float32), normal(1, 3, 1, 4, 4, dtype=torch.float32)
-    index, t = torch.full((3,), t - 1), torch.full((3,), t)
+    index, t = torch.full((3,), time - 1), torch.full((3,), time)
     path = PATHS["ddpm"]
     torch.testing.assert_close(path.add_noise(x_0, t, eps), theirs.add_noise(x_0, eps, index), rtol=0, atol=1e-5)
     torch.testing.assert_close(path.velocity(x_0, eps, t), theirs.get_velocity(x_0, eps, index), rtol=0, atol=1e-5)
@@ -350,7 +350,13 @@ def test_continuous_times_are_an_even_stride(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "steps", "allowed"),
-    [("ddpm", 0, "300"), ("ddpm", -1, "300"), ("ddpm", 301, "300"), ("cosine", 1001, "1000"), ("flow", 0, "any")],
+    [
+        ("ddpm", 0, "300"),
+        ("ddpm", -1, "300"),
+        ("ddpm", 301, "300"),
+        ("cosine", 1001, "1000"),
+        ("flow", 0, "any"),
+    ],
 )
 def test_a_number_of_steps_out_of_range_is_an_error(name: str, steps: int, allowed: str) -> None:
     with pytest.raises(ValueError, match=f"steps={steps}: allowed are 1 to {allowed}"):
@@ -387,11 +393,24 @@ def test_keys_are_generator_seeds_and_differ_when_their_parts_do(a: tuple, b: tu
 
 
 def test_keys_of_look_alikes_differ() -> None:
-    tuples = [(1, 0), (0, 1), (10,), (1, "0"), ("1", 0), ("1", "0"), ("10",), (), (0,), ("",), (-1,), (1, 0, "")]
+    tuples = [
+        (1, 0),
+        (0, 1),
+        (10,),
+        (1, "0"),
+        ("1", 0),
+        ("1", "0"),
+        ("10",),
+        (),
+        (0,),
+        ("",),
+        (-1,),
+        (1, 0, ""),
+    ]
     assert len({key(*parts) for parts in tuples}) == len(tuples)
 
 
-def image_noise(indices: list[int], seed: int = 0, purpose: str = "sampling", draws: int = 2) -> Tensor:
+def image_noise(indices: Sequence[int] | Tensor, seed: int = 0, purpose: str = "sampling", draws: int = 2) -> Tensor:
     """(draws, len(indices), 1, 4, 4)"""
     noise = ImageNoise(seed, indices, purpose)
     return torch.stack([noise(torch.empty(len(indices), 1, 4, 4)) for _ in range(draws)])
@@ -408,7 +427,10 @@ def test_the_noise_of_an_image_depends_on_its_index_alone(indices: list[int], da
 
 def test_noise_differs_by_image_draw_seed_and_purpose() -> None:
     rows = [*image_noise([0, 1]).flatten(0, 1)]
-    rows += [*image_noise([0, 1], seed=1).flatten(0, 1), *image_noise([0, 1], purpose="validation").flatten(0, 1)]
+    rows += [
+        *image_noise([0, 1], seed=1).flatten(0, 1),
+        *image_noise([0, 1], purpose="validation").flatten(0, 1),
+    ]
     assert len({tuple(row.flatten().tolist()) for row in rows}) == 12
 
 

@@ -16,13 +16,13 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     `path`.
 
     The folder is made if it is missing. If the body fails, the temporary file is removed, an older `path` is
-    left as it was, and the error goes on; for a full disk it is an OSError of the same errno that names
-    `path`.
+    left as it was, and the error goes on; for a full disk, or a file beyond the size allowed, it is an OSError of
+    the same errno that names `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
             os.fsync(file.fileno())
@@ -30,6 +30,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, "disk full, file not written", str(path)) from error
+        if error.errno == errno.EFBIG:
+            raise OSError(error.errno, "larger than the limit on files, not written", str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -167,7 +168,7 @@ def sample(
     if times.ndim != 1 or len(times) < 2 or not bool((times[1:] < times[:-1]).all()):
         raise ValueError(f"times={times.tolist()}: allowed are two or more, strictly decreasing")
     denoise = _Bound(denoiser, condition)
-    for step, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True), start=1):
+    for step, (t, s) in enumerate(pairwise(times), start=1):
         x, estimate = solver(denoise, x, t, s, noise)
         if callback is not None:
             callback(step, s, x, estimate)

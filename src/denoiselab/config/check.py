@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -51,10 +52,10 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     if missing:
         raise ConfigError(f"{missing[0]}: a value is required and none was given")
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    require(config["seed"] >= 0, "seed", config["seed"], "0 or more")
+    require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
     _check_model(config["model"])
-    _check_schedule(config["schedule"], config["solver"])
+    _check_schedule(config["model"], config["schedule"], config["solver"])
     _check_data(config["data"])
     _check_trainer(config["trainer"])
     _check_callbacks(config, set(asked))
@@ -95,15 +96,15 @@ def _check_model(model: dict[str, Any]) -> None:
     require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "model.optimizer.betas", betas, "two numbers in [0, 1)")
 
 
-def _check_schedule(schedule: dict[str, Any], solver: dict[str, Any] | None) -> None:
-    path = schedule["path"]
-    kind = path["_target_"].rsplit(".")[-1]
+def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dict[str, Any] | None) -> None:
+    path, prediction = schedule["path"], schedule["prediction"]
+    if model["_target_"].endswith("OneStepModule"):
+        most = path.get("T", 1)
+        require(prediction == "x_0", "schedule.prediction", prediction, "x_0 for this model (try schedule=additive)")
+        require(0 < model["t"] <= most, "model.t", model["t"], f"more than 0 and at most {most}")
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
-    one_of(
-        "schedule.prediction",
-        schedule["prediction"],
-        ["velocity", "x_0"] if kind == "RectifiedFlow" else ["eps", "x_0", "velocity"],
-    )
+    flow = path["_target_"].endswith("RectifiedFlow")
+    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
     if "beta_start" in path:
@@ -122,7 +123,7 @@ def _check_data(data: dict[str, Any]) -> None:
     steps = data["steps_per_epoch"]
     require(steps is None or steps > 0, "data.steps_per_epoch", steps, "null (all) or a positive number")
     if "size" in data:
-        require(data["size"] > 0, "data.size", data["size"], "a positive number of images")
+        require(data["size"] >= 10, "data.size", data["size"], "10 or more, an image of each class")
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
@@ -147,9 +148,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
 def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     callbacks, last = config["callbacks"], config["trainer"]["max_epochs"]
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
-    if callbacks["ema"]:
-        decay = callbacks["ema"]["decay"]
-        require(0 < decay < 1, "callbacks.ema.decay", decay, "more than 0 and less than 1")
+    decay = callbacks["ema"]["decay"]
+    require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):
             key, epochs = f"callbacks.{name}.epochs", callback["epochs"]
@@ -179,6 +179,7 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
     require(
         bool(classes) or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by"
     )
+    require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
     require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
     if classes:
         digits = samples["digits"]

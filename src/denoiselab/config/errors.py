@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
@@ -17,9 +19,10 @@ from denoiselab.config.check import nearest
 from denoiselab.config.schema import SCHEMA_SUFFIX
 
 # Asked for by the user, in which case nothing is hidden. Hydra's own handling of it is then always on: otherwise Hydra
-# prints an abridged traceback and exits.
-_FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
-os.environ["HYDRA_FULL_ERROR"] = "1"
+# prints an abridged traceback and exits. Processes that this one starts find both variables.
+_FULL_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1" and "DENOISELAB_ONE_LINE" not in os.environ
+if not _FULL_TRACEBACK:
+    os.environ |= {"HYDRA_FULL_ERROR": "1", "DENOISELAB_ONE_LINE": "1"}
 
 
 @contextmanager
@@ -37,22 +40,37 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f"error: {line}")
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Runs a Hydra main, with `one_line_errors` for what goes wrong while Hydra composes its config."""
+def run_script(main: Callable[[], None], config: Path) -> None:
+    """Runs a Hydra main, with `one_line_errors` for what goes wrong while Hydra composes its config.
+
+    Args:
+        config: the YAML that Hydra composes; `--help` answers with the `hydra.help.template` in it. Hydra would get to
+            the same text by composing everything and listing every group twice, in seconds.
+    """
+    OmegaConf.register_new_resolver("choices", lambda group: ", ".join(_choices(config.parent / group)), replace=True)
     with one_line_errors():
-        main()
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print(OmegaConf.load(config).hydra.help.template, end="")
+        else:
+            main()
+
+
+def _choices(group: Path) -> list[str]:
+    return sorted(path.stem for path in group.glob("*.yaml"))
 
 
 def explain(error: BaseException) -> str | None:
     """The one line for an error that a user can mend; None for what is our own mistake."""
-    if isinstance(error, MissingConfigException):
-        return _unknown_choice(error)
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return explain(error.__cause__)
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: allowed is KEY=VALUE, GROUP=CHOICE ({_first_line(error)})"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _config_mistake(error)
+    if isinstance(error, AssertionError | AttributeError) and (override := _override_at(error)):
+        return f"{override}: allowed is no such key here, the node that it belongs to is null"
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
@@ -61,27 +79,52 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+def _override_at(error: BaseException) -> str | None:
+    """The KEY=VALUE that Hydra was applying: where the key lies below null, OmegaConf fails without naming it."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "_apply_overrides_to_config" and "override" in frame.f_locals:
+            return str(frame.f_locals["override"].input_line)
+    return None
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
+    if not error.options:
+        return _first_line(error)
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-    options = [option for option in error.options or [] if not option.endswith(SCHEMA_SUFFIX)]
+    options = [option for option in error.options if not option.endswith(SCHEMA_SUFFIX)]
     return f"{group}={choice}: allowed are {', '.join(options)}{nearest(choice, options)}"
 
 
 def _config_mistake(error: BaseException) -> str:
     """Unknown key, or a value of the wrong type, wherever it stands."""
-    cause = error
-    while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
-        cause = cause.__cause__
-    override = re.search(r"(?:Could not override|Error merging override) '?([^'\\s]+?)'?[.\\s]", str(error))
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__ or cause.__context__
+    if ours := re.match(r"ConfigError raised while resolving interpolation: (.*)", str(cause)):
+        return ours.group(1)
+    if cause is None:
+        return " ".join(str(error).split())
+    file = re.match(r"In '(.+?)':", str(error))
+    where = f" (in {file.group(1)})" if file else ""
+    key = str(cause.full_key or cause.key or "")
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        key = str(cause.full_key or (override.group(1) if override else cause.key))
-        known = [str(name) for name in OmegaConf.to_container(cause.parent_node, resolve=False)]  # type: ignore[union-attr]
-        known = [name for name in known if not name.startswith("_")]
-        return f"{key}: unknown key; allowed are {', '.join(known)}{nearest(key.rsplit('.')[-1], known)}"
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return f"{cause.full_key}: {_first_line(cause)}"
-    return " ".join(str(error).split())
+        known = [str(name) for name in cause.parent_node if not str(name).startswith("_")]  # type: ignore[union-attr]
+        known = [name for name in known if name != "hydra"]
+        return f"{key}: unknown key; allowed are {', '.join(known)}{nearest(key.rsplit('.')[-1], known)}{where}"
+    return (_wrong_type(key, cause) if key else " ".join(str(error).split())) + where
+
+
+def _wrong_type(key: str, error: OmegaConfBaseException) -> str:
+    message = _first_line(error)
+    if bad := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message):
+        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        return f"{key}={bad.group(1)}: allowed is {kind.get(bad.group(2), bad.group(2))}"
+    if "is not a ListConfig" in message:
+        return f"{key}: allowed is a list, e.g. [1,2]"
+    if message.endswith("is not Optional"):
+        return f"{key}=null: allowed is a value"
+    return f"{key}: {message}"

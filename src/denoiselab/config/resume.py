@@ -18,7 +18,8 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """The checked config of train.py as a plain container.
 
     With resume=DIR it is the one that DIR/config.yaml holds; beside it only trainer.KEY=VALUE may change (more epochs,
-    another device), since anything else would be another run.
+    another device), since anything else would be another run. What was to happen after the last epoch happens after
+    the new last one too.
 
     Args:
         cfg: as Hydra composed it.
@@ -38,6 +39,7 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         saved = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
     except Exception as error:
         raise ConfigError(f"resume={directory}: {path} cannot be read: {str(error).splitlines()[0]}") from error
+    before = saved.trainer.max_epochs
     for name, value in values.items():
         if name == "resume" or name.startswith("hydra"):
             continue
@@ -45,7 +47,15 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{name}={value}: allowed beside resume are trainer.{{{', '.join(_trainer_keys())}}}")
         OmegaConf.update(saved, name, OmegaConf.select(cfg, name))
     saved.resume = str(directory)
-    return check(saved, asked=values)  # type: ignore[arg-type]
+    try:
+        config = check(saved)  # type: ignore[arg-type]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"resume={directory}: {path} is not a config of train.py ({error!r})") from error
+    if config["trainer"]["max_epochs"] > before:
+        for callback in filter(None, config["callbacks"].values()):
+            if before in callback.get("epochs", []):
+                callback["epochs"].append(config["trainer"]["max_epochs"])
+    return config
 
 
 def _trainer_keys() -> list[str]:

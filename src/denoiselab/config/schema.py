@@ -16,6 +16,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from denoiselab.config.check import require
+
 # --- model -----------------------------------------------------------------------------------------------------------
 
 
@@ -177,8 +179,10 @@ class LossCurveConfig:
 
 @dataclass
 class EMAConfig:
+    """Off where decay is null; a node that is null itself could not be given a decay on the command line."""
+
     _target_: str = "denoiselab.training.EMA"
-    decay: float = MISSING
+    decay: float | None = MISSING
 
 
 @dataclass
@@ -227,7 +231,7 @@ class CallbacksConfig:
     panels: PanelsConfig | None = None
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
-    ema: EMAConfig | None = None
+    ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
 
@@ -318,12 +322,13 @@ def rank() -> int:
 
 
 def run_directory(script: str, name: str, resume: str | None) -> str:
-    """outputs/SCRIPT/NAME/DATE_TIME, or the directory of the run to go on with.
+    """outputs/SCRIPT/NAME/DATE_TIME, or the directory of the run to go on with, which Hydra must not make.
 
     Under torchrun and SLURM every rank composes its own configuration, at its own second; only rank 0 writes, so the
     others get a folder outside.
     """
     if resume:
+        require(Path(resume).is_dir(), "resume", resume, "a run directory, and there is none")
         return resume
     if rank() > 0:
         return str(Path(tempfile.gettempdir()) / "denoiselab" / f"rank_{rank()}")

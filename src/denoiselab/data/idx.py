@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from denoiselab.data.files import DataError
+from denoiselab.data.collection import DataError
 
 UNSIGNED_BYTE = 0x08
 
 
 def encode(array: Tensor) -> bytes:
     """The IDX file of a uint8 tensor: two zeros, type, number of dimensions (1 to 255), sizes, bytes."""
-    assert array.dtype == torch.uint8 and 1 <= array.ndim <= 255, f"{array.dtype}, {array.ndim} dimensions"
+    assert array.dtype == torch.uint8, array.dtype
+    assert 1 <= array.ndim <= 255, array.shape
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     return header + array.contiguous().numpy().tobytes()
 

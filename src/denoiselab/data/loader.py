@@ -48,7 +48,9 @@ class StepLoader:
         world_size: int = 1,
         steps_per_epoch: int | None = None,
     ) -> None:
-        assert len(images) == len(labels) and images.device == labels.device and 0 <= rank < world_size
+        assert len(images) == len(labels)
+        assert images.device == labels.device
+        assert 0 <= rank < world_size
         check_batches(len(images), batch_size, world_size, steps_per_epoch)
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.clock = batch_size, seed, clock
@@ -99,7 +101,9 @@ class IndexedLoader:
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        assert len(images) == len(labels) and images.device == labels.device and 0 <= rank < world_size
+        assert len(images) == len(labels)
+        assert images.device == labels.device
+        assert 0 <= rank < world_size
         if len(images) < world_size:
             raise ValueError(f"val_size={len(images)} on {world_size} ranks: allowed is {world_size} or more")
         self.images, self.labels = images, labels

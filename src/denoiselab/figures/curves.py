@@ -36,8 +36,8 @@ def loss_curve(
 
     steps, losses and epochs are of equal length, one entry for each optimizer step: global step (increasing), loss and
     epoch (from 1, not decreasing). An epoch's average stands at its middle, under its number on the top axis.
-    validation is (steps, losses), drawn as points. A loss that a log axis cannot show (NaN, infinite, zero or less)
-    becomes a cross on the bottom edge and is counted in the legend; so does an average that such losses spoil.
+    validation is (steps, losses), drawn as points; it may be empty. A loss that a log axis cannot show (NaN, infinite,
+    zero or less) becomes a cross on the bottom edge and is counted in the legend; so does an average they spoil.
 
     Raises ValueError for a path that is not .png and for sequences that are empty or not as said above.
     """
@@ -69,6 +69,8 @@ def draw(curves: Mapping[str, Curve], title: str, validation: Points | None = No
 
     for label, curve in curves.items():
         _check(label, *curve)
+    if validation is not None and len(validation[0]) == len(validation[1]) == 0:
+        validation = None  # a run that has not validated yet
     if validation is not None:
         _check_steps("validation steps", validation[0], len(validation[1]))
 

@@ -76,8 +76,7 @@ def panel(
     column_labels: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Write a grid as `save_grid` does, one row for each tensor (N, C, H, W) of `rows`: clean, noisy,
-    denoised.
+    """Write a grid as `save_grid` does, one row for each tensor (N, C, H, W) of `rows`: clean, noisy, denoised.
 
     Raises ValueError as `save_grid` does, and if rows is empty or its tensors are not all of one shape.
     """

@@ -6,7 +6,7 @@ from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
 from denoiselab.training.resume import load_for_resume
-from denoiselab.training.tracking import wandb_logger
+from denoiselab.training.tracking import recording, wandb_logger
 from denoiselab.training.trainer import make_trainer
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "TimeModule",
     "load_for_resume",
     "make_trainer",
+    "recording",
     "wandb_logger",
 ]

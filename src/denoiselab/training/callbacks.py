@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import shutil
@@ -11,12 +12,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoiselab.figures import loss_curve
 from denoiselab.files import write_atomically
@@ -25,7 +26,7 @@ COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "val_loss")
 
 
 class NotFinite(RuntimeError):
-    """The loss is no longer a number; the last checkpoint is from before."""
+    """The loss or a weight is no longer a number; the last checkpoint is from before."""
 
 
 class Preempted(RuntimeError):
@@ -43,9 +44,10 @@ def log_picture(trainer: L.Trainer, path: Path) -> None:
 class Metrics(L.Callback):
     """metrics.csv: a row per step (loss, lr, images/s), a row per epoch with val_loss; the same to the loggers.
 
-    Losses stay on the device and are read every `every` steps, so that no step waits for the one before it; a loss that
-    is not finite raises NotFinite then, and at the end of an epoch before anything is saved. Steps and epochs count
-    from 1. A resumed run drops the rows after its checkpoint and goes on.
+    Losses stay on the device and are read every `every` steps, so that no step waits for the one before it, at the end
+    of an epoch, and before a checkpoint is written. A loss or a weight that is not finite raises NotFinite then, so
+    nothing of the kind is ever saved. Under DDP a loss is the mean over the ranks, that of the global batch. Steps and
+    epochs count from 1. A resumed run drops the rows after its checkpoint and goes on.
 
     Args:
         directory: the run directory.
@@ -57,9 +59,10 @@ class Metrics(L.Callback):
             raise ValueError(f"callbacks.metrics.every={every}: allowed is 1 or more")
         self.path, self.every = Path(directory) / "metrics.csv", every
         self.pending: list[tuple[int, int, Tensor, float]] = []
-        self.since = 0.0
+        self.since, self.global_batch = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.pending, self.since = [], time.perf_counter()
         if trainer.is_global_zero:
             kept = [row for row in read_metrics(self.path) if int(row["step"]) <= trainer.global_step]
             with write_atomically(self.path) as temporary, open(temporary, "w", newline="") as file:
@@ -75,13 +78,21 @@ class Metrics(L.Callback):
     ) -> None:
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.pending.append((trainer.global_step, trainer.current_epoch + 1, outputs["loss"].detach(), lr))
+        self.global_batch = len(batch[0]) * trainer.world_size
         if len(self.pending) >= self.every or batch_idx + 1 == trainer.num_training_batches:
-            self._flush(trainer, len(batch[0]) * trainer.world_size)
+            self._flush(trainer, pl_module)
 
-    def _flush(self, trainer: L.Trainer, global_batch: int) -> None:
-        losses = torch.stack([loss for _, _, loss, _ in self.pending]).tolist()  # the device is waited for here
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.pending:
+            self._flush(trainer, pl_module)
+
+    def _flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        losses = torch.stack([loss for _, _, loss, _ in self.pending])
+        norm = nn.utils.get_total_norm(module.parameters())  # a finite loss can have a gradient that is not
+        values = trainer.strategy.reduce(torch.cat([losses, norm[None]]), reduce_op="mean")
+        *losses, norm = values.tolist()  # type: ignore[union-attr]  # the device is waited for here
         seconds = time.perf_counter() - self.since
-        images_per_s = len(losses) * global_batch / max(seconds, 1e-9)
+        images_per_s = len(losses) * self.global_batch / max(seconds, 1e-9)
         rows = [
             {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "images_per_s": round(images_per_s, 1)}
             for (step, epoch, _, lr), loss in zip(self.pending, losses, strict=True)
@@ -90,10 +101,16 @@ class Metrics(L.Callback):
         self._append(trainer, rows)
         for row in rows:
             if not math.isfinite(row["loss"]):
-                raise NotFinite(
-                    f"loss={row['loss']} at step {row['step']}: allowed are finite numbers; "
-                    f"try a smaller model.optimizer.lr (now {row['lr']:g}) or trainer.gradient_clip_val=1.0"
-                )
+                self._stop(f"loss={row['loss']} at step {row['step']}", row["lr"])
+        if not math.isfinite(norm):
+            self._stop(f"weights of norm {norm} after step {rows[-1]['step']}", rows[-1]["lr"])
+
+    @staticmethod
+    def _stop(what: str, lr: float) -> NoReturn:
+        raise NotFinite(
+            f"{what}: allowed are finite numbers; "
+            f"try a smaller model.optimizer.lr (now {lr:g}) or trainer.gradient_clip_val=1.0"
+        )
 
     def _append(self, trainer: L.Trainer, rows: list[dict[str, Any]]) -> None:
         if not trainer.is_global_zero:
@@ -114,7 +131,7 @@ class Metrics(L.Callback):
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a metrics.csv, as strings; none where there is no file. A row cut short by a kill is left out."""
+    """The rows of a metrics.csv, as strings; none where there is no file. A row cut short by a kill is left out."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
@@ -154,19 +171,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or absent, and hold nothing but tensors and plain containers.
 
     Lightning writes into the system's temporary folder and moves, which on another file system is a copy that a kill
-    can cut short.
+    can cut short. torch.save into a file says "unexpected pos" where the disk is full; written from memory, it is an
+    OSError that names the file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         with write_atomically(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
 
 class Checkpoints(L.Callback):
     """checkpoints/last.ckpt and best.ckpt (lowest val_loss) after every epoch, epoch_NNN.ckpt after the asked ones.
 
     On SIGTERM the step in progress is finished, last.ckpt is saved and Preempted is raised. Under DDP the ranks agree
-    every `agree_every` steps. List it after every other callback, so that what it saves is what they have done.
+    every `agree_every` steps and at the end of an epoch. List it after every other callback, so that what it saves is
+    what they have done.
 
     Args:
         directory: the run directory.
@@ -191,6 +212,9 @@ class Checkpoints(L.Callback):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for left_by_a_kill in self.directory.glob(".*.ckpt"):
+                left_by_a_kill.unlink()
         # In place of Lightning's handler, which stops in the middle of validation as well, where no exact resume is
         # possible.
         signal.signal(signal.SIGTERM, self._terminate)
@@ -203,30 +227,37 @@ class Checkpoints(L.Callback):
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
             return  # the epoch's own end follows; it saves
-        terminated = self.terminated
-        if trainer.world_size > 1:
-            if trainer.global_step % self.agree_every:
-                return
-            terminated = trainer.strategy.reduce_boolean_decision(terminated, all=False)
-        if terminated:
+        if trainer.world_size > 1 and trainer.global_step % self.agree_every:
+            return
+        if self._agreed(trainer):
             trainer.save_checkpoint(self.last, weights_only=False)
-            raise Preempted(f"stopped by SIGTERM at step {trainer.global_step}, saved in {self.last}")
+            self._stop(trainer)
+
+    def _agreed(self, trainer: L.Trainer) -> bool:
+        """Whether any rank has had the signal."""
+        return trainer.strategy.reduce_boolean_decision(self.terminated, all=False)
+
+    def _stop(self, trainer: L.Trainer) -> NoReturn:
+        raise Preempted(f"stopped by SIGTERM at step {trainer.global_step}, saved in {self.last}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics.get("val_loss", math.inf))
         best = value < self.best
         self.best = min(value, self.best)
-        trainer.save_checkpoint(self.last, weights_only=False)
         epoch = trainer.current_epoch + 1
+        # last.ckpt comes last: a run killed before it repeats the epoch, and with it the others.
+        names = ["best.ckpt"] * best + [f"epoch_{epoch:03d}.ckpt"] * (epoch in self.epochs) + ["last.ckpt"]
+        first, *others = [self.directory / name for name in names]
+        trainer.save_checkpoint(first, weights_only=False)
         if trainer.is_global_zero:
-            if best:
-                _copy(self.last, self.directory / "best.ckpt")
-            if epoch in self.epochs:
-                _copy(self.last, self.directory / f"epoch_{epoch:03d}.ckpt")
+            for other in others:
+                _copy(first, other)
+        if epoch != trainer.max_epochs and self._agreed(trainer):
+            self._stop(trainer)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A second name for the same file where the file system allows it: last.ckpt is replaced, never rewritten."""
+    """A second name for the same file where the file system allows it: checkpoints are replaced, never rewritten."""
     with write_atomically(target) as temporary:
         try:
             os.link(source, temporary)

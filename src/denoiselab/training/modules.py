@@ -70,7 +70,7 @@ class PixelModule(L.LightningModule):
         return condition
 
     def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
-        """Mean squared error () of the network's prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022)."""
+        """Mean squared error () of the prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022)."""
         x_t = self.path.add_noise(x_0, t, eps)  # (B, C, H, W)
         value = self.predict(x_t, t, condition)  # (B, C, H, W)
         return F.mse_loss(value.float(), self.path.target(self.prediction, x_0, eps, t))
@@ -144,10 +144,13 @@ class OneStepModule(PixelModule):
             raise ValueError(f"prediction={prediction!r}: the single-step denoiser allows x_0 only")
         if not 0 < t <= path.T:
             raise ValueError(f"model.t={t}: allowed is more than 0 and at most {path.T:g}")
+        if path.discrete and t != int(t):
+            raise ValueError(f"model.t={t}: allowed are the integers 1 to {path.T:g} on this path")
         self.t = t
 
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
-        return torch.full((batch,), self.t, device=generator.device)
+        dtype = torch.int64 if self.path.discrete else torch.float32
+        return torch.full((batch,), self.t, dtype=dtype, device=generator.device)
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         return self.net(x_t)

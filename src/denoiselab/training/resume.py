@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint {path}: no such file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise ValueError(
-            f"checkpoint {path}: truncated or no checkpoint ({str(error).splitlines()[0][:120]})"
-        ) from error
+    except Exception as error:  # of a damaged file torch raises a dozen kinds, IndexError and AssertionError among them
+        reason = f"{type(error).__name__} {error}".splitlines()[0][:120].strip()
+        raise ValueError(f"checkpoint {path}: truncated or no checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
         raise ValueError(f"checkpoint {path}: not written by denoiselab, it has no state_dict and config")
     return checkpoint

@@ -5,20 +5,31 @@ from __future__ import annotations
 import netrc
 import os
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
+
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+SECONDS_TO_CONNECT = 30
 
 
 def wandb_mode() -> str:
-    """ "online" where an account is configured (WANDB_API_KEY, or `wandb login`'s netrc entry), else "offline".
+    """The mode "online" where an account is configured (WANDB_API_KEY, or `wandb login`'s netrc entry), else "offline".
 
     WANDB_MODE, where set, decides. Nothing is asked and nothing is looked up on the network.
+
+    Raises ValueError for a WANDB_MODE that wandb does not know.
     """
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        if mode not in MODES:
+            raise ValueError(f"WANDB_MODE={mode}: allowed are {', '.join(MODES)}")
+        return mode
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
@@ -57,19 +68,49 @@ def wandb_logger(
 ) -> WandbLogger:
     """A logger that records the run's config and git state, under directory/wandb when offline as well.
 
+    An account that cannot be reached or does not let us in is no reason not to train: it is said in one line, and the
+    record is kept offline.
+
     Args:
         run_config: the resolved config, a plain container.
         group: runs of one sweep share it.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     Path(directory).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
-        save_dir=directory,
-        name=name,
-        project=project,
-        entity=entity,
-        group=group,
-        tags=list(tags),
-        mode=wandb_mode(),  # type: ignore[arg-type]
-        config={**run_config, "git": git_state(Path(__file__).parent)},
-    )
+    config = {**run_config, "git": git_state(Path(__file__).parent)}
+
+    def start(mode: str) -> wandb.Run:
+        return wandb.init(
+            dir=directory,
+            name=name,
+            project=project,
+            entity=entity,
+            group=group,
+            tags=list(tags),
+            config=config,
+            mode=mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(init_timeout=SECONDS_TO_CONNECT),
+        )
+
+    try:
+        run = start(wandb_mode())
+    except wandb.Error as error:
+        reason = str(error).splitlines()[0]
+        print(f"warning: Weights & Biases cannot be used, the record stays offline: {reason}", file=sys.stderr)
+        run = start("offline")
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(save_dir=directory, project=project, experiment=run)
+
+
+@contextmanager
+def recording(logger: WandbLogger | None) -> Iterator[None]:
+    """Ends the logger's run with the body, as failed where that raises; the next run of a sweep then has its own."""
+    try:
+        yield
+    except BaseException:
+        if logger:
+            logger.experiment.finish(exit_code=1)
+        raise
+    if logger:
+        logger.experiment.finish()

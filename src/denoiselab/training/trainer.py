@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,11 @@ def make_trainer(
     `precision` "auto" is `default_precision`. BatchNorm is synchronised across GPUs; across CPU processes it cannot be
     (torch has no such kernel), so there each rank normalises by its own rows.
     """
+    # What Lightning says of a checkpoint from mid-epoch holds for loaders that keep a position; ours asks the clock.
+    warnings.filterwarnings("ignore", ".*checkpoint that ended before the epoch ended.*")
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*")  # its own affair
+    for name in ("lightning.pytorch", "lightning.fabric"):  # which devices there are not, and advertisements
+        logging.getLogger(name).setLevel(logging.WARNING)
     return L.Trainer(
         default_root_dir=directory,
         max_epochs=max_epochs,

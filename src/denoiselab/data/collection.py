@@ -1,10 +1,9 @@
-"""What the files of a data set are, how they are verified, and how they are written: whole or not at all."""
+"""What the files of a data set are, and how they are verified."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,17 +104,3 @@ def verify(collection: Collection, name: str, content: bytes) -> bytes:
 def _compare(kind: str, found: str, expected: str) -> None:
     if found != expected:
         raise SourceError(f"{kind} {found[:12]}..., expected {expected[:12]}...")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, then renames it. Raises DataError when the disk refuses."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name on empty blocks
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path} ({len(content)} bytes): {error.strerror}") from error

@@ -1,0 +1,23 @@
+"""How good the pictures are: a digit classifier, Fréchet distance in its features, and PSNR."""
+
+from denoiselab.evaluation.digits import (
+    DigitClassifier,
+    accuracy,
+    digit_classifier,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+from denoiselab.evaluation.quality import frechet_distance, psnr, recognised
+
+__all__ = [
+    "DigitClassifier",
+    "accuracy",
+    "digit_classifier",
+    "frechet_distance",
+    "load_classifier",
+    "psnr",
+    "recognised",
+    "save_classifier",
+    "train_classifier",
+]

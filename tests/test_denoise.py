@@ -1,0 +1,271 @@
+"""denoise.py: the conversions of NetworkDenoiser against a network that knows the truth, and the limits of Guide."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from denoiselab.denoise import Denoiser, Estimate, Guide, NetworkDenoiser
+from denoiselab.nets import UNet
+from denoiselab.noise import DDPM, PREDICTIONS, Additive, Cosine, GaussianPath, RectifiedFlow
+
+PATHS: dict[str, GaussianPath] = {
+    "ddpm": DDPM(300, 1e-4, 0.02),
+    "cosine": Cosine(1000),
+    "flow": RectifiedFlow(),
+    "additive": Additive(),
+}
+every_path = pytest.mark.parametrize("name", PATHS)
+every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def middle_times(path: GaussianPath) -> Tensor:
+    """(3,), where every prediction determines both x_0 and eps."""
+    return torch.tensor([0.1, 0.5, 0.9]) * path.T if not path.discrete else torch.tensor([9, 100, 250])
+
+
+class Truth(nn.Module):
+    """Answers with a fixed tensor, in a chosen type, and remembers what it was asked."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+        self.asked: list[tuple[Tensor, ...]] = []
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        self.asked.append(inputs)
+        return self.answer
+
+
+# --- NetworkDenoiser
+
+
+@every_path
+@every_prediction
+def test_a_network_that_knows_the_truth_gives_the_truth(name: str, prediction: str) -> None:
+    path = PATHS[name]
+    x_0, eps, t = normal(0, 3, 2, 4, 4), normal(1, 3, 2, 4, 4), middle_times(path)
+    x_t = path.add_noise(x_0, t, eps)
+    net = Truth(path.target(prediction, x_0, eps, t))
+    estimate = NetworkDenoiser(net, path, prediction)(x_t, t)
+    torch.testing.assert_close(estimate.x_0, x_0, rtol=0, atol=1e-5)
+    torch.testing.assert_close(estimate.eps, eps, rtol=0, atol=1e-5)
+    assert estimate.log_variance is None
+
+
+@every_path
+@every_prediction
+@given(seed=st.integers(0, 2**32))
+def test_any_answer_gives_an_estimate_consistent_with_x_t(name: str, prediction: str, seed: int) -> None:
+    """alpha_t x_0 + sigma_t eps = x_t even where the network is wrong; each image has its own time."""
+    path = PATHS[name]
+    t, x_t = middle_times(path), normal(seed, 3, 1, 4, 4)
+    estimate = NetworkDenoiser(Truth(normal(seed + 1, 3, 1, 4, 4)), path, prediction)(x_t, t)
+    torch.testing.assert_close(path.add_noise(estimate.x_0, t, estimate.eps), x_t, rtol=0, atol=1e-4)
+
+
+@every_path
+@pytest.mark.parametrize("condition", [None, torch.eye(3)])
+def test_the_network_is_called_once_with_the_fraction_of_T(name: str, condition: Tensor | None) -> None:
+    path, x_t = PATHS[name], normal(0, 3, 1, 4, 4)
+    t = middle_times(path)
+    for time in (t, t[0]):  # one per image, and one for all
+        net = Truth(x_t)
+        NetworkDenoiser(net, path, "eps")(x_t, time, condition)
+        ((got_x, got_t, *rest),) = net.asked
+        assert got_x is x_t
+        assert got_t.dtype == torch.float32 and torch.equal(got_t, (time / path.T).float().expand(3))
+        assert (rest == []) if condition is None else (rest[0] is condition)
+
+
+@every_path
+@every_prediction
+def test_a_time_per_image_is_the_batch_of_single_calls(name: str, prediction: str) -> None:
+    path, x_t, value = PATHS[name], normal(0, 3, 1, 4, 4), normal(1, 3, 1, 4, 4)
+    t = middle_times(path)
+    together = NetworkDenoiser(Truth(value), path, prediction)(x_t, t)
+    for i in range(3):
+        alone = NetworkDenoiser(Truth(value[i : i + 1]), path, prediction)(x_t[i : i + 1], t[i])
+        assert torch.equal(together.x_0[i : i + 1], alone.x_0)
+        assert torch.equal(together.eps[i : i + 1], alone.eps)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("t", [500, 990, 1000])
+def test_a_half_precision_answer_meets_full_precision_coefficients(half: torch.dtype, t: int) -> None:
+    """At t = 1000, abar_t = 2.4e-9 is zero in half precision; here it must not be."""
+    path, x_t, value = PATHS["cosine"], normal(0, 2, 1, 4, 4), normal(1, 2, 1, 4, 4).to(half)
+    time = torch.tensor(t)
+    estimate = NetworkDenoiser(Truth(value), path, "eps")(x_t, time)
+    alpha, sigma = path.alpha(time), path.sigma(time)
+    assert estimate.x_0.dtype == estimate.eps.dtype == torch.float32
+    x_0 = (x_t.double() - sigma * value.double()) / alpha
+    torch.testing.assert_close(estimate.x_0.double(), x_0, rtol=1e-5, atol=1e-6 / alpha.item())
+    assert torch.equal(estimate.eps, value.float())
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_coefficients_stay_fp32_or_better_for_a_half_precision_image(half: torch.dtype) -> None:
+    path, x_t, value = PATHS["cosine"], normal(0, 2, 1, 4, 4).to(half), normal(1, 2, 1, 4, 4).to(half)
+    t = torch.tensor(500)
+    estimate = NetworkDenoiser(Truth(value), path, "eps")(x_t, t)
+    x_0 = (x_t.double() - path.sigma(t) * value.double()) / path.alpha(t)
+    torch.testing.assert_close(estimate.x_0.double(), x_0, rtol=0, atol=1e-5)
+
+
+def test_a_network_in_half_precision_runs_in_its_own_precision() -> None:
+    torch.manual_seed(0)
+    net, x_t, t = UNet(4, time="add").eval(), normal(0, 2, 1, 28, 28), torch.tensor([10, 200])
+    full = NetworkDenoiser(net, PATHS["ddpm"], "eps")(x_t, t)
+    half = NetworkDenoiser(net.bfloat16(), PATHS["ddpm"], "eps")(x_t, t)
+    assert half.eps.dtype == half.x_0.dtype == torch.float32
+    torch.testing.assert_close(half.eps, full.eps, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_keeps_its_mode(training: bool) -> None:
+    net = UNet(2, time="add").train(training)
+    NetworkDenoiser(net, PATHS["ddpm"], "eps")(normal(0, 2, 1, 28, 28), torch.tensor(5))
+    assert net.training == training
+
+
+def test_an_unknown_prediction_is_an_error_before_any_call() -> None:
+    with pytest.raises(ValueError, match=r"prediction='noise'.*eps, x_0, velocity"):
+        NetworkDenoiser(Truth(torch.zeros(1)), PATHS["ddpm"], "noise")
+
+
+def test_an_estimate_is_immutable() -> None:
+    estimate = Estimate(torch.zeros(1), torch.zeros(1))
+    with pytest.raises(AttributeError):
+        estimate.x_0 = torch.ones(1)  # type: ignore[misc]
+
+
+# --- Guide
+
+
+class Recording(Denoiser):
+    """A denoiser whose answers depend on x_t, t and the condition row by row, and which counts its calls."""
+
+    def __init__(self, learned_variance: bool = False) -> None:
+        self.path, self.learned_variance = PATHS["ddpm"], learned_variance
+        self.calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        self.calls.append((x_t, t, condition))
+        assert condition is not None
+        code = condition.flatten(1) @ torch.arange(1.0, 1 + condition[0].numel())
+        code = code.reshape(-1, 1, 1, 1)
+        time = torch.as_tensor(t).expand(len(x_t)).reshape(-1, 1, 1, 1) / 300
+        log_variance = code - time + 0 * x_t if self.learned_variance else None
+        return Estimate((x_t * code + time).sin(), (x_t - code * time).cos(), log_variance)
+
+
+K = 4
+X, T = normal(5, 3, 2, 4, 4), torch.tensor([7, 100, 250])
+CLASSES = torch.eye(K)[:3]
+ZERO = torch.zeros(1, K)
+
+
+def guide(scale: float, learned_variance: bool = False) -> tuple[Guide, Recording]:
+    inner = Recording(learned_variance)
+    return Guide(inner, scale, ZERO), inner
+
+
+def test_guidance_lives_on_the_path_of_what_it_guides() -> None:
+    guided, inner = guide(5.0)
+    assert guided.path is inner.path
+
+
+@pytest.mark.parametrize("learned_variance", [False, True])
+@pytest.mark.parametrize(("scale", "condition"), [(0.0, torch.zeros(3, K)), (1.0, CLASSES), (0, torch.zeros(3, K))])
+def test_scales_zero_and_one_are_one_branch_bit_for_bit(
+    scale: float, condition: Tensor, learned_variance: bool
+) -> None:
+    guided, inner = guide(scale, learned_variance)
+    got, alone = guided(X, T, CLASSES), Recording(learned_variance)(X, T, condition)
+    assert torch.equal(got.x_0, alone.x_0) and torch.equal(got.eps, alone.eps)
+    if learned_variance:
+        assert torch.equal(got.log_variance, alone.log_variance)
+    ((x_t, _, asked),) = inner.calls  # one call, on B and not on 2B
+    assert len(x_t) == 3
+    assert torch.equal(asked, condition)
+
+
+@pytest.mark.parametrize("t", [T, T[1]])
+def test_other_scales_are_one_call_on_both_branches(t: Tensor) -> None:
+    guided, inner = guide(5.0)
+    guided(X, t, CLASSES)
+    ((x_t, time, condition),) = inner.calls
+    assert torch.equal(x_t, torch.cat([X, X]))
+    assert torch.equal(time, t.expand(3).repeat(2))
+    assert torch.equal(condition, torch.cat([torch.zeros(3, K), CLASSES]))
+
+
+@given(scale=st.floats(-10, 20))
+def test_guidance_is_linear_in_its_scale(scale: float) -> None:
+    """u_uncond + scale (u_cond - u_uncond), with a time of its own for each image."""
+    got = guide(scale)[0](X, T, CLASSES)
+    without, given_class = Recording()(X, T, torch.zeros(3, K)), Recording()(X, T, CLASSES)
+    for name in ("x_0", "eps"):
+        u, c = getattr(without, name), getattr(given_class, name)
+        torch.testing.assert_close(getattr(got, name), (1 - scale) * u + scale * c, rtol=1e-5, atol=1e-5)
+
+
+@every_prediction
+@pytest.mark.parametrize("name", ["ddpm", "flow"])
+def test_mixing_estimates_is_mixing_predictions(name: str, prediction: str) -> None:
+    """Ho & Salimans mix the network's answers; Guide mixes x_0 and eps, which is the same."""
+    path, t = PATHS[name], middle_times(PATHS[name])
+    answers = normal(6, 6, 2, 4, 4)
+    got = Guide(NetworkDenoiser(Truth(answers), path, prediction), 7.0, ZERO)(X, t, CLASSES)
+    u, c = answers.chunk(2)
+    x_0, eps = path.estimate(prediction, u + 7.0 * (c - u), X, t)
+    torch.testing.assert_close((got.x_0, got.eps), (x_0, eps), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 7.0, -1.0])
+def test_the_learned_variance_is_the_conditional_branchs(scale: float) -> None:
+    got = guide(scale, learned_variance=True)[0](X, T, CLASSES)
+    assert torch.equal(got.log_variance, Recording(True)(X, T, CLASSES).log_variance)
+    assert guide(scale)[0](X, T, CLASSES).log_variance is None
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 7.0])
+def test_guidance_without_a_condition_is_an_error(scale: float) -> None:
+    guided, inner = guide(scale)
+    with pytest.raises(ValueError, match="guidance needs a condition"):
+        guided(X, T)
+    assert inner.calls == []
+
+
+def test_prompt_embeddings_are_conditions_too() -> None:
+    """(B, L, D) conditions, with an unconditional embedding (1, L, D) of a wider type."""
+    prompts, empty = normal(8, 3, 5, 6), normal(9, 1, 5, 6).double()
+    inner = Recording()
+    Guide(inner, 7.0, empty)(X, T, prompts)
+    ((_, _, condition),) = inner.calls
+    assert condition.dtype == prompts.dtype
+    assert torch.equal(condition, torch.cat([empty.float().expand(3, 5, 6), prompts]))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 5.0])
+def test_guidance_of_the_class_unet_is_two_calls_of_it(scale: float) -> None:
+    torch.manual_seed(0)
+    net, x_t = UNet(4, time="add", num_classes=K), normal(3, 3, 1, 28, 28)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # one pass in training mode sets the statistics: an untrained net ignores its class
+    with torch.no_grad():
+        net(x_t, T / 300, CLASSES)
+        denoiser = NetworkDenoiser(net.eval(), PATHS["ddpm"], "eps")
+        got = Guide(denoiser, scale, ZERO)(x_t, T, CLASSES)
+        u, c = net(x_t, T / 300, torch.zeros(3, K)), net(x_t, T / 300, CLASSES)
+    torch.testing.assert_close(got.eps, u + scale * (c - u), rtol=0, atol=1e-5)
+    assert not torch.allclose(u, c, atol=1e-3)
