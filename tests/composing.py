@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from wandb.proto.wandb_internal_pb2 import Record
 
 from denoiselab.config import register, train_config
 from denoiselab.config.errors import explain
@@ -56,7 +60,8 @@ def answer(*overrides: str) -> str:
 def clean_environment(**extra: str) -> dict[str, str]:
     """Ours without what configures wandb, Hydra and launchers; importing denoiselab.config has set some of it here."""
     strange = ("WANDB_", "HYDRA_", "DENOISELAB", "RANK", "LOCAL_RANK", "SLURM_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(strange)} | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"} | extra
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+    return ours | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"} | extra
 
 
 def run_train(*words: str, folder: Path = ROOT, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -70,3 +75,39 @@ def run_train(*words: str, folder: Path = ROOT, python: tuple[str, ...] = ()) ->
         text=True,
         timeout=300,
     )
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The entries of a .wandb file: LevelDB's log format, blocks of 32 KiB of (checksum, length, kind, bytes)."""
+    data, position, held = path.read_bytes(), 7, b""  # ":W&B", a magic number, a version
+    while position + 7 <= len(data):
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        held += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if 32768 - position % 32768 < 7:  # no room for a header: the block's rest is padding
+            position += 32768 - position % 32768
+        if kind in (1, 4):  # whole, or the last part
+            entry = Record()
+            entry.ParseFromString(held)
+            yield entry
+            held = b""
+
+
+def wandb_record(directory: Path) -> dict[str, Any]:
+    """What the offline record of the run in `directory` holds: config, group, name, history rows, exit status."""
+    (path,) = directory.glob("wandb/offline-run-*/run-*.wandb")
+    found: dict[str, Any] = {"config": {}, "history": [], "exit": None, "folder": path.parent}
+    for entry in records(path):
+        kind = entry.WhichOneof("record_type")
+        if kind == "run":
+            found |= {"group": entry.run.run_group, "name": entry.run.display_name, "project": entry.run.project}
+            found |= {"tags": list(entry.run.tags)}
+            found["config"] |= {item.key: json.loads(item.value_json) for item in entry.run.config.update}
+        elif kind == "config":
+            found["config"] |= {item.key: json.loads(item.value_json) for item in entry.config.update}
+        elif kind == "history":
+            row = {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in entry.history.item}
+            found["history"].append(row)
+        elif kind == "exit":
+            found["exit"] = entry.exit.exit_code
+    return found

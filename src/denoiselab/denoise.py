@@ -46,8 +46,8 @@ class Denoiser(ABC):
 class NetworkDenoiser(Denoiser):
     """A network that predicts eps, x_0 or velocity, as a Denoiser.
 
-    The network runs in its own precision, and in the memory format and mode (train/eval) that it was left in; its
-    answer is taken to float32 before any coefficient meets it.
+    The network runs in its own precision, and in the memory format and mode (train/eval) that it was left in. Around it
+    all is float32, or wider where x_t is, so that coefficients are never rounded to half precision.
 
     Args:
         net: called as net(x_t, t / T) or, given a condition, net(x_t, t / T, condition); t / T is (B,) in [0, 1].
@@ -61,8 +61,10 @@ class NetworkDenoiser(Denoiser):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        x_t = x_t.to(torch.promote_types(x_t.dtype, torch.float32))
         inputs = (x_t, self.path.normalise(t)) + (() if condition is None else (condition,))
-        value = self.net(*inputs).float()  # (B, C, H, W)
+        own = next((parameter.dtype for parameter in self.net.parameters()), x_t.dtype)
+        value = self.net(*(tensor.to(own) for tensor in inputs)).to(x_t.dtype)  # (B, C, H, W)
         return Estimate(*self.path.estimate(self.prediction, value, x_t, t))
 
 

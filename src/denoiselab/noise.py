@@ -27,6 +27,7 @@ def key(*parts: int | str) -> int:
 
     A hash and not a sum, so that (seed 1, image 0) and (seed 0, image 1) share nothing.
     """
+    parts = tuple(part if isinstance(part, str) else int(part) for part in parts)  # numpy's integers print otherwise
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -177,6 +178,8 @@ class DDPM(VariancePreserving):
     def __init__(self, T: int, beta_start: float, beta_end: float) -> None:
         if T < 1:
             raise ValueError(f"T={T}: allowed is a positive number of steps")
+        if not (0 < beta_start < 1 and 0 < beta_end < 1):
+            raise ValueError(f"beta_start={beta_start}, beta_end={beta_end}: allowed are more than 0 and less than 1")
         super().__init__(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
 
 
@@ -189,6 +192,8 @@ class Cosine(VariancePreserving):
     def __init__(self, T: int, max_beta: float = 0.999) -> None:
         if T < 1:
             raise ValueError(f"T={T}: allowed is a positive number of steps")
+        if not 0 < max_beta < 1:
+            raise ValueError(f"max_beta={max_beta}: allowed is more than 0 and less than 1")
         s = 0.008
         angles = (torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2
         f = angles.cos() ** 2

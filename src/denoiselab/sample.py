@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -59,8 +59,7 @@ def ddpm(
         variance: "beta": the variance beta of the forward step from s to t, the course's choice; "posterior": the
             variance of q(x_s | x_t, x_0), smaller. No noise is added at the last step (s = 0) in either case.
     """
-    if variance not in ("beta", "posterior"):
-        raise ValueError(f"variance={variance!r}: allowed are beta, posterior")
+    check_variance(variance)
     estimate = denoise(x_t, t)
     path = denoise.path
     alpha_ts, beta = _transition(path, t, s)
@@ -82,8 +81,7 @@ def ddim(
     Args:
         eta: std as a fraction of the posterior's: 0 is deterministic, 1 is `ddpm` with the posterior variance.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta={eta}: allowed is 0 to 1")
+    check_eta(eta)
     estimate = denoise(x_t, t)
     path = denoise.path
     _, beta = _transition(path, t, s)
@@ -122,6 +120,19 @@ def _move(path: GaussianPath, t: Tensor, s: Tensor, x_0: Tensor, eps: Tensor) ->
     return expand(d_alpha, x_0) * x_0 + expand(d_sigma, x_0) * eps
 
 
+def check_variance(variance: str) -> None:
+    """Raises ValueError unless `ddpm` knows the variance."""
+    if variance not in ("beta", "posterior"):
+        raise ValueError(f"variance={variance!r}: allowed are beta, posterior")
+
+
+def check_eta(eta: float) -> None:
+    """Raises ValueError unless eta is in [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta}: allowed is 0 to 1")
+
+
+OPTION_CHECKS: dict[str, Callable[[Any], None]] = {"variance": check_variance, "eta": check_eta}
 SOLVERS: dict[str, Callable[..., tuple[Tensor, Estimate]]] = {
     "ddpm": ddpm,
     "ddim": ddim,
@@ -133,7 +144,7 @@ SOLVERS: dict[str, Callable[..., tuple[Tensor, Estimate]]] = {
 def make_solver(name: str, **options: float | str) -> Solver:
     """The named solver with its options bound, e.g. make_solver("ddim", eta=0.5).
 
-    Raises ValueError for an unknown solver or option.
+    Raises ValueError for an unknown solver or option, or a value out of range.
     """
     if name not in SOLVERS:
         raise ValueError(f"solver={name!r}: allowed are {', '.join(SOLVERS)}")
@@ -141,6 +152,7 @@ def make_solver(name: str, **options: float | str) -> Solver:
     for option in options:
         if option not in allowed:
             raise ValueError(f"{option}={options[option]!r}: {name} takes {', '.join(allowed) or 'no options'}")
+        OPTION_CHECKS[option](options[option])
     return partial(SOLVERS[name], **options)
 
 
@@ -163,10 +175,13 @@ def sample(
         callback: called after every step.
 
     Raises:
-        ValueError: times that do not decrease strictly.
+        ValueError: times that do not decrease strictly, leave the path, or are no integers on a discrete one.
     """
-    if times.ndim != 1 or len(times) < 2 or not bool((times[1:] < times[:-1]).all()):
-        raise ValueError(f"times={times.tolist()}: allowed are two or more, strictly decreasing")
+    path = denoiser.path
+    inside = times.ndim == 1 and len(times) > 1 and bool((times[1:] < times[:-1]).all())
+    if not inside or times[0] > path.T or times[-1] < 0 or (path.discrete and times.is_floating_point()):
+        kind = "integers" if path.discrete else "numbers"
+        raise ValueError(f"times={times.tolist()}: allowed are strictly decreasing {kind} from at most {path.T:g} to 0")
     denoise = _Bound(denoiser, condition)
     for step, (t, s) in enumerate(pairwise(times), start=1):
         x, estimate = solver(denoise, x, t, s, noise)

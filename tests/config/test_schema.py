@@ -161,7 +161,8 @@ DENOISER: dict[str, Any] = {
     "model.optimizer.schedule": "constant",
     "model.optimizer.warmup_steps": 0,
 }
-DECAY: dict[str, Any] = {"model.optimizer.schedule": "exponential", "model.optimizer.final": 0.1, "trainer.gradient_clip_val": None}
+DECAY: dict[str, Any] = {"model.optimizer.schedule": "exponential", "model.optimizer.final": 0.1}
+DECAY |= {"trainer.gradient_clip_val": None}
 FLOW: dict[str, Any] = {"schedule.path._target_": "denoiselab.noise.RectifiedFlow", "schedule.prediction": "velocity"}
 FLOW |= {"solver.name": "euler", "callbacks.samples.steps": 300}
 DDPM: dict[str, Any] = {"schedule.path.T": 300, "schedule.path.beta_start": 1e-4, "schedule.path.beta_end": 0.02}

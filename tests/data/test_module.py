@@ -68,6 +68,7 @@ def test_lightning_shows_the_batches_of_the_clock_and_does_not_complain() -> Non
 
 @pytest.mark.parametrize("stop", [7, 10, 3])  # in the second epoch, at its end, in the first
 @pytest.mark.parametrize("steps_per_epoch", [None, 4])
+@pytest.mark.filterwarnings("error:You're resuming from a checkpoint that ended before the epoch ended")
 def test_a_resumed_run_sees_what_an_uninterrupted_one_does(
     stop: int, steps_per_epoch: int | None, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,17 +82,12 @@ def test_only_rank_0_writes(torchrun: Path) -> None:
     assert [path for path in (torchrun / "tmp").rglob("*") if path.is_file() and "denoiselab" in path.parts] == []
 
 
-def test_the_unets_curve_is_that_of_one_process_but_for_batchnorm(
-    torchrun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_unets_curve_is_that_of_one_process_but_for_batchnorm(torchrun: Path, tmp_path: Path, train: Any) -> None:
     """Each rank normalises by its own 8 rows, one process by all 16; torch synchronises BatchNorm on GPUs only.
 
     So the first step differs as much as the batch statistics do, and the curves stay together.
     """
-    monkeypatch.syspath_prepend(str(REPOSITORY))
-    import train
-
-    train.train(compose_config(*UNET, "data.batch_size=16"), tmp_path, None)
+    train(compose_config(*UNET, "data.batch_size=16"), tmp_path, None)
     alone, together = losses(tmp_path), losses(only_run(torchrun))
     apart = [abs(ours - theirs) / theirs for ours, theirs in zip(together, alone, strict=True)]
     print(f"relative difference: first {apart[0]:.1e}, mean {sum(apart) / len(apart):.1e}, largest {max(apart):.1e}")
@@ -107,7 +103,9 @@ def test_lightnings_launcher_sigterm_and_resume_end_as_torchrun_does(torchrun: P
     directory = only_run(tmp_path).relative_to(tmp_path)
     saved = load(tmp_path / directory / "checkpoints" / "last.ckpt")["global_step"]
     assert 44 < saved < EPOCHS * STEPS_PER_EPOCH
-    assert f"stopped by SIGTERM at step {saved}, saved in {directory}" in output and "Traceback" not in output
+    assert (
+        f"stopped by SIGTERM at step {saved}, saved in {tmp_path / directory}" in output and "Traceback" not in output
+    )
     finish(start(REPOSITORY / "train.py", f"resume={directory}", cwd=tmp_path))
     assert only_run(tmp_path) == tmp_path / directory
     assert rows(tmp_path / directory) == rows(only_run(torchrun))

@@ -18,6 +18,7 @@ from training_runs import (
     STEPS,
     Hook,
     class_module,
+    compose_config,
     differences,
     finish,
     load,
@@ -251,7 +252,7 @@ def test_sigterm_saves_and_resume_alone_finishes(tmp_path: Path) -> None:
     assert [int(row["step"]) for row in rows(tmp_path) if row["loss"]] == list(range(1, 12 * 32 + 1))
 
 
-def test_kill_9_and_resume(tmp_path: Path) -> None:
+def test_kill_9_and_resume(tmp_path: Path, train: Any) -> None:
     process = start(*COMMAND, "trainer.max_epochs=40", "data.steps_per_epoch=2", f"hydra.run.dir={tmp_path}")
     wait_for("checkpoints/last.ckpt", tmp_path, process)
     time.sleep(random.Random(1).uniform(0, 0.5))
@@ -259,7 +260,7 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     saved = load(tmp_path / "checkpoints" / "last.ckpt")["global_step"]
-    finish(start("train.py", f"resume={tmp_path}", "trainer.max_epochs=" + str(saved // 2 + 2)))
+    train(compose_config(f"resume={tmp_path}", f"trainer.max_epochs={saved // 2 + 2}"), tmp_path, None)
     assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == saved + 4
     assert [int(row["step"]) for row in rows(tmp_path) if row["loss"]] == list(range(1, saved + 5))
 

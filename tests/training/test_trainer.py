@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from torch import nn
-from training_runs import REPOSITORY, compose_config, load, losses, make_run
+from training_runs import compose_config, load, losses, make_run
 
 from denoiselab.config import one_line_errors
 from denoiselab.training import make_trainer
@@ -77,14 +77,6 @@ def test_torch_has_no_synchronised_batchnorm_for_the_cpu(tmp_path: Path) -> None
 
 def smoke(*overrides: str) -> dict[str, Any]:
     return compose_config("data=synthetic", "trainer=smoke", "model.net.width=4", "trainer.accelerator=cpu", *overrides)
-
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(REPOSITORY))
-    import train
-
-    return train.train
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

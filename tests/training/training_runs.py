@@ -17,7 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from denoiselab.config import check, register
+from denoiselab.config import register, train_config
 from denoiselab.data import Synthetic
 from denoiselab.nets import UNet
 from denoiselab.noise import RectifiedFlow
@@ -204,8 +204,7 @@ def wait_for(pattern: str, root: Path, process: subprocess.Popen[str], text: str
 
 
 def compose_config(*overrides: str) -> dict[str, Any]:
-    """What train.py is given, without tracking."""
+    """What train.py makes of its command line, without tracking."""
     register()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        config = check(compose("train", [*overrides]))
-    return {**config, "logger": None}
+        return {**train_config(compose("train", [*overrides]), overrides), "logger": None}

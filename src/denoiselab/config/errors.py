@@ -121,8 +121,10 @@ def _config_mistake(error: BaseException) -> str:
 def _wrong_type(key: str, error: OmegaConfBaseException) -> str:
     message = _first_line(error)
     if bad := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message):
-        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        kind = {"Integer": "a whole number", "Float": "a number"}
         return f"{key}={bad.group(1)}: allowed is {kind.get(bad.group(2), bad.group(2))}"
+    if bad := re.match(r"Value '(.*)' is not a valid bool", message):
+        return f"{key}={bad.group(1)}: allowed is true or false"
     if "is not a ListConfig" in message:
         return f"{key}: allowed is a list, e.g. [1,2]"
     if message.endswith("is not Optional"):

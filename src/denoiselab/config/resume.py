@@ -51,6 +51,8 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         config = check(saved)  # type: ignore[arg-type]
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"resume={directory}: {path} is not a config of train.py ({error!r})") from error
+    except ConfigError as error:
+        raise ConfigError(f"resume={directory}: {error}") from None
     if config["trainer"]["max_epochs"] > before:
         for callback in filter(None, config["callbacks"].values()):
             if before in callback.get("epochs", []):

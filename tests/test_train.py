@@ -1,0 +1,220 @@
+"""train.py leaves the run directory that DESIGN.md promises, whatever the experiment, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from composing import CONF, TINY, checked, load_train, run_train
+from PIL import Image
+
+from denoiselab.config import save_config
+
+train = load_train()
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+COLUMNS = ["step", "epoch", "loss", "lr", "images_per_s", "val_loss"]
+SIDE, PADDING = 28, 2
+STEPS = 3  # of trainer=smoke
+Metrics = list[dict[str, str]]
+
+
+@dataclass
+class Finished:
+    directory: Path
+    config: dict[str, Any]
+    value: float | None
+    printed: str
+
+    @property
+    def metrics(self) -> Metrics:
+        return read_metrics(self.directory)
+
+
+def read_metrics(directory: Path) -> Metrics:
+    with open(directory / "metrics.csv", newline="") as file:
+        reader = csv.DictReader(file)
+        assert reader.fieldnames == COLUMNS
+        return list(reader)
+
+
+def losses(rows: Metrics) -> list[tuple[str, ...]]:
+    """All of metrics.csv but the speed."""
+    return [tuple(row[name] for name in COLUMNS if name != "images_per_s") for row in rows]
+
+
+def run(directory: Path, *words: str) -> Finished:
+    """What train.py does once Hydra has composed."""
+    config = checked(*words)
+    if config["resume"] is None:
+        save_config(config, directory)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        value = train.train(config, directory, None)
+    return Finished(directory, config, value, printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
+    """The smoke run of an experiment, made once."""
+    runs: dict[tuple[str, ...], Finished] = {}
+
+    def get(experiment: str, *words: str) -> Finished:
+        key = (experiment, *words)
+        if key not in runs:
+            directory = tmp_path_factory.mktemp(experiment)
+            others = ("logger=none", "data.batch_size=16", "data.val_size=16", *words)
+            runs[key] = run(directory, f"experiment={experiment}", *TINY, *others)
+        return runs[key]
+
+    return get
+
+
+def grid_size(columns: int, rows: int) -> tuple[int, int]:
+    return columns * (SIDE + PADDING) + PADDING, rows * (SIDE + PADDING) + PADDING
+
+
+# Of each picture that an experiment leaves after epoch 1: (columns, rows) of its grid.
+GRID = (10, 4)
+DENOISER = {"noising": (7, 10), "denoised_epoch_001": (10, 3), "out_of_distribution_epoch_001": (7, 6)}
+PURE_NOISE = {"pure_noise_epoch_001": (10, 3)}
+TIME = {"samples_epoch_001": GRID}
+CLASS = {"samples_epoch_001": GRID, "zero_class_epoch_001": GRID}
+
+
+def grids(experiment: str) -> dict[str, tuple[int, int]]:
+    if experiment.startswith("denoiser"):
+        return PURE_NOISE if experiment.endswith("pure_noise") else DENOISER
+    return TIME if experiment.startswith("time") else CLASS
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished], experiment: str) -> None:
+    done = finished(experiment)
+    figures = done.directory / "figures"
+    pictures = grids(experiment)
+    animation = {"samples.gif"} if "samples_epoch_001" in pictures else set()
+    expected = {f"{name}{end}.png" for name in pictures for end in ("", "_preview")} | animation | {"loss.png"}
+    assert {path.name for path in figures.iterdir()} == expected
+    for name, (columns, rows) in pictures.items():
+        with Image.open(figures / f"{name}.png") as picture:
+            assert (picture.size, picture.mode) == (grid_size(columns, rows), "L"), name
+    if animation:
+        with Image.open(figures / "samples.gif") as gif:
+            assert gif.n_frames > 1  # type: ignore[attr-defined]
+    assert {path.name for path in done.directory.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "figures"}
+    assert {path.name for path in (done.directory / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_smoke_run_says_what_it_did(finished: Callable[..., Finished], experiment: str) -> None:
+    done = finished(experiment)
+    assert done.printed.splitlines()[-1] == f"pictures: {done.directory / 'figures'}"
+    rows = done.metrics
+    assert [(row["step"], row["epoch"]) for row in rows] == [("1", "1"), ("2", "1"), ("3", "1"), ("3", "1")]
+    for row in rows[:STEPS]:
+        assert math.isfinite(float(row["loss"])) and float(row["lr"]) > 0 and float(row["images_per_s"]) > 0
+        assert row["val_loss"] == ""
+    assert rows[-1]["loss"] == ""
+    assert isinstance(done.value, float)
+    assert done.value == pytest.approx(float(rows[-1]["val_loss"]))
+    if experiment == "denoiser_pure_noise":
+        assert "MSE" in done.printed
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_checkpoint_is_tensors_and_a_plain_config(finished: Callable[..., Finished], experiment: str) -> None:
+    done = finished(experiment)
+    for name in ("last", "best"):
+        checkpoint = torch.load(done.directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["config"] == done.config
+        assert checkpoint["global_step"] == STEPS
+        assert all(isinstance(tensor, torch.Tensor) for tensor in checkpoint["state_dict"].values())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_config_yaml_is_the_resolved_config(finished: Callable[..., Finished], experiment: str) -> None:
+    done = finished(experiment)
+    text = (done.directory / "config.yaml").read_text()
+    assert yaml.safe_load(text) == done.config
+    assert "${" not in text and "???" not in text
+
+
+def test_the_seed_decides_everything(finished: Callable[..., Finished]) -> None:
+    one, other = finished("class_flow"), finished("class_flow", "seed=1")
+    words = ("experiment=class_flow", *TINY, "logger=none", "data.batch_size=16", "data.val_size=16")
+    again = run(one.directory.parent / "again", *words)
+    assert losses(again.metrics) == losses(one.metrics)
+    for path in (one.directory / "figures").glob("samples*"):
+        assert (again.directory / "figures" / path.name).read_bytes() == path.read_bytes()
+    assert not {row["loss"] for row in other.metrics if row["loss"]} & {row["loss"] for row in one.metrics}
+
+
+@pytest.fixture
+def copied(finished: Callable[..., Finished], tmp_path: Path) -> Path:
+    """A finished run of one epoch, to do with as one pleases."""
+    return Path(shutil.copytree(finished("time_flow").directory, tmp_path / "run"))
+
+
+def test_a_finished_run_goes_on_to_more_epochs(copied: Path) -> None:
+    before = losses(read_metrics(copied))
+    done = run(copied, f"resume={copied}", "trainer.max_epochs=2")
+    assert losses(done.metrics)[: len(before)] == before
+    steps = [(row["step"], row["epoch"]) for row in done.metrics if row["loss"]]
+    assert steps == [(str(step), str(1 + (step - 1) // STEPS)) for step in range(1, 2 * STEPS + 1)]
+    assert [row["step"] for row in done.metrics if row["val_loss"]] == ["3", "6"]
+    assert (copied / "figures" / "samples_epoch_002.png").is_file()
+    assert torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2 * STEPS
+    assert done.printed.splitlines()[-1] == f"pictures: {copied / 'figures'}"
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(copied: Path) -> None:
+    before = (copied / "metrics.csv").read_text()
+    run(copied, f"resume={copied}")
+    assert (copied / "metrics.csv").read_text() == before
+
+
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(copied: Path, finished: Callable[..., Finished]) -> None:
+    last = copied / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"last\.ckpt: truncated"):
+        run(copied, f"resume={copied}", "trainer.max_epochs=2")
+    shutil.copyfile(finished("class_flow").directory / "checkpoints" / "last.ckpt", last)
+    with pytest.raises(ValueError, match=r"last\.ckpt: of another model"):
+        run(copied, f"resume={copied}", "trainer.max_epochs=2")
+
+
+def test_a_diverged_run_is_an_error_alone_and_infinite_in_a_sweep(tmp_path: Path) -> None:
+    config = checked("experiment=denoiser", *TINY, "logger=none", "data.batch_size=16", "model.optimizer.lr=1e30")
+    with pytest.raises(train_not_finite(), match="allowed are finite numbers"):
+        train.train(config, tmp_path / "alone", None)
+    assert train.train(config, tmp_path / "0", "outputs/sweep/denoiser/now") == math.inf
+
+
+def train_not_finite() -> type[Exception]:
+    from denoiselab.training import NotFinite
+
+    return NotFinite
+
+
+def test_the_command_prints_its_lines_and_nothing_else(tmp_path: Path) -> None:
+    words = ("experiment=denoiser_pure_noise", *TINY, "data.batch_size=16", "name=quiet")
+    done = run_train(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "outputs" / "train" / "quiet").iterdir()
+    noise, pictures = done.stdout.splitlines()
+    assert noise.startswith("pure noise after epoch 1: MSE ")
+    assert pictures == f"pictures: {directory / 'figures'}"
+    assert done.stderr == ""
+    assert (directory / "config.yaml").is_file() and list(directory.glob("wandb/offline-run-*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
