@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,8 @@ def records(path: Path) -> Iterator[Record]:
     data, position, held = path.read_bytes(), 7, b""  # ":W&B", a magic number, a version
     while position + 7 <= len(data):
         _, length, kind = struct.unpack_from("<IHB", data, position)
+        if position + 7 + length > len(data):  # the writer is not there yet
+            return
         held += data[position + 7 : position + 7 + length]
         position += 7 + length
         if 32768 - position % 32768 < 7:  # no room for a header: the block's rest is padding
@@ -96,8 +99,14 @@ def records(path: Path) -> Iterator[Record]:
 def wandb_record(directory: Path) -> dict[str, Any]:
     """What the offline record of the run in `directory` holds: config, group, name, history rows, exit status."""
     (path,) = directory.glob("wandb/offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30
+    entries = list(records(path))
+    while "exit" not in [entry.WhichOneof("record_type") for entry in entries]:
+        assert time.monotonic() < deadline, f"{path} has no end"
+        time.sleep(0.05)  # wandb's own process writes on after finish() has returned
+        entries = list(records(path))
     found: dict[str, Any] = {"config": {}, "history": [], "exit": None, "folder": path.parent}
-    for entry in records(path):
+    for entry in entries:
         kind = entry.WhichOneof("record_type")
         if kind == "run":
             found |= {"group": entry.run.run_group, "name": entry.run.display_name, "project": entry.run.project}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -31,8 +32,6 @@ def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def write_netrc(host: str) -> None:
-    import os
-
     Path(os.environ["NETRC"]).write_text(f"machine {host}\n  login user\n  password {'a' * 40}\n")
 
 

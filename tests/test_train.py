@@ -19,6 +19,7 @@ from composing import CONF, TINY, checked, load_train, run_train
 from PIL import Image
 
 from denoiselab.config import save_config
+from denoiselab.training import NotFinite
 
 train = load_train()
 
@@ -196,15 +197,9 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(copied: Path, finishe
 
 def test_a_diverged_run_is_an_error_alone_and_infinite_in_a_sweep(tmp_path: Path) -> None:
     config = checked("experiment=denoiser", *TINY, "logger=none", "data.batch_size=16", "model.optimizer.lr=1e30")
-    with pytest.raises(train_not_finite(), match="allowed are finite numbers"):
+    with pytest.raises(NotFinite, match="allowed are finite numbers"):
         train.train(config, tmp_path / "alone", None)
     assert train.train(config, tmp_path / "0", "outputs/sweep/denoiser/now") == math.inf
-
-
-def train_not_finite() -> type[Exception]:
-    from denoiselab.training import NotFinite
-
-    return NotFinite
 
 
 def test_the_command_prints_its_lines_and_nothing_else(tmp_path: Path) -> None:

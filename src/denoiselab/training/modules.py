@@ -100,7 +100,7 @@ class PixelModule(L.LightningModule):
             eps.append(torch.randn(x_0.shape[1:], generator=generator))
         device = x_0.device
         loss = self.loss(x_0, torch.cat(t).to(device), torch.stack(eps).to(device), self.condition(labels))
-        self.log("val_loss", loss, batch_size=len(x_0), sync_dist=True)
+        self.log("val_loss", loss, batch_size=len(x_0), sync_dist=True, logger=False)  # Metrics does that
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer_settings.build(self.parameters())
