@@ -26,8 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edit": {"noise", "denoise", "sample"},
     "nets": set(),
     "data": {"noise"},
-    "training": {"noise", "denoise", "sample", "nets", "figures"},
-    "backbones": {"noise", "denoise", "nets"},
+    "checkpoint": set(),
+    "training": {"noise", "denoise", "sample", "nets", "figures", "checkpoint"},
+    "backbones": {"noise", "denoise", "nets", "checkpoint"},
     "evaluation": {
         "noise",
         "denoise",

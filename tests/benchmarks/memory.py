@@ -1,6 +1,6 @@
 """Resident memory of MNIST training beyond what importing the libraries takes, in MiB.
 
-    python tests/benchmarks/memory.py [override ...]        e.g. experiment=class_flow data.steps_per_epoch=20
+python tests/benchmarks/memory.py [override ...]        e.g. experiment=class_flow data.steps_per_epoch=20
 """
 
 from __future__ import annotations

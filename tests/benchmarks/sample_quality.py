@@ -55,7 +55,9 @@ def main() -> None:
         x = noise(torch.empty(len(indices), 1, 28, 28))
         condition = torch.eye(10)[labels[indices.start : indices.stop]]
         images.append(sample(denoiser, x, times, solver, noise, condition).clamp(0, 1))
-        print(f"{indices.stop}/{options.count} samples, {indices.stop / (time.perf_counter() - start):.1f}/s", flush=True)
+        print(
+            f"{indices.stop}/{options.count} samples, {indices.stop / (time.perf_counter() - start):.1f}/s", flush=True
+        )
     samples = torch.cat(images)
     right = recognised(judge, samples, labels)
     print(f"recognised: {right.float().mean():.2%} of {options.count} ({config['solver']['name']}, {steps} steps)")

@@ -90,7 +90,9 @@ class Stopwatch(L.Callback):
 
     seconds = 0.0
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx == 0:
             self.start = time.perf_counter()
 
@@ -144,7 +146,9 @@ def main() -> None:
             if round_:
                 seconds[name].append(taken)
     images = options.batch * options.steps
-    print(f"\nD = {options.width}, batch {options.batch}, {default_precision('cpu')}, {torch.get_num_threads()} threads")
+    print(
+        f"\nD = {options.width}, batch {options.batch}, {default_precision('cpu')}, {torch.get_num_threads()} threads"
+    )
     for name, taken in seconds.items():
         print(f"{name:8} {images / statistics.median(taken):6.1f} images/s (median of {options.rounds})")
 

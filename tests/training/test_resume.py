@@ -14,7 +14,7 @@ from training_runs import STEPS, Hook, class_module, differences, load, make_run
 
 from denoiselab.nets import UNet
 from denoiselab.training import load_for_resume
-from denoiselab.training.resume import read_checkpoint
+from denoiselab.checkpoint import read_checkpoint
 
 EPOCHS = 3
 # Gradients are clipped and classes dropped in every run of make_run; 4 steps between two reads do not divide an epoch.

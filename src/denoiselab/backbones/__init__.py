@@ -1,5 +1,5 @@
 """Backbones: what there is to denoise with. Each ends in a Denoiser."""
 
-from denoiselab.backbones.checkpoint import load_denoiser, read_checkpoint
+from denoiselab.backbones.checkpoint import load_denoiser
 
-__all__ = ["load_denoiser", "read_checkpoint"]
+__all__ = ["load_denoiser"]

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from denoiselab import noise
+from denoiselab.checkpoint import read_checkpoint
 from denoiselab.denoise import NetworkDenoiser
 from denoiselab.nets import UNet
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as a plain container, on the CPU; weights_only, so that nothing in it is executed.
-
-    Raises ValueError, in one line, for a file that is missing, cut short or no checkpoint of denoiselab.
-    """
-    if not path.is_file():
-        raise ValueError(f"checkpoint {path}: no such file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise ValueError(f"checkpoint {path}: truncated or no checkpoint ({reason})") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
-        raise ValueError(f"checkpoint {path}: not written by denoiselab, it has no state_dict and config")
-    return checkpoint
 
 
 def load_denoiser(path: str | Path) -> NetworkDenoiser:

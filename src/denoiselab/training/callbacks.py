@@ -87,9 +87,9 @@ class Metrics(L.Callback):
             self._flush(trainer, pl_module)
 
     def _flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        losses = torch.stack([loss for _, _, loss, _ in self.pending])
-        norm = nn.utils.get_total_norm(module.parameters())  # a finite loss can have a gradient that is not
-        values = trainer.strategy.reduce(torch.cat([losses, norm[None]]), reduce_op="mean")
+        unread = torch.stack([loss for _, _, loss, _ in self.pending])
+        weights = nn.utils.get_total_norm(module.parameters())  # a finite loss can have a gradient that is not
+        values = trainer.strategy.reduce(torch.cat([unread, weights[None]]), reduce_op="mean")
         *losses, norm = values.tolist()  # type: ignore[union-attr]  # the device is waited for here
         seconds = time.perf_counter() - self.since
         images_per_s = len(losses) * self.global_batch / max(seconds, 1e-9)

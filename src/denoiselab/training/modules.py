@@ -187,7 +187,7 @@ class ClassModule(TimeModule):
 
     @property
     def num_classes(self) -> int:
-        return int(self.net.num_classes)
+        return int(self.net.num_classes)  # type: ignore[arg-type]
 
     def condition(self, labels: Tensor) -> Tensor:
         return F.one_hot(labels, self.num_classes).float()  # (B, K)

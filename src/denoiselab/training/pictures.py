@@ -178,10 +178,11 @@ class SampleGrids(PictureCallback):
         animate: bool = True,
     ) -> None:
         super().__init__(directory, epochs, seed)
-        if (columns is None) == (digits is None):
+        width = columns if digits is None else len(digits)
+        if width is None or (columns is not None and digits is not None):
             raise ValueError("callbacks.samples: allowed is either columns (no classes) or digits (a column each)")
         self.solver, self.steps, self.rows = solver, steps, rows
-        self.digits, self.columns = digits, columns if digits is None else len(digits)
+        self.digits, self.columns = digits, width
         self.guidance_scale, self.zero_class, self.animate = guidance_scale, zero_class, animate
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
