@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from denoiselab.config import one_line_errors, rank, register, run_script, save_config, train_config
+from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script, save_config, train_config
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -24,8 +24,16 @@ def main(cfg: DictConfig) -> float | None:
     sweep = job.sweep.dir if job.mode is RunMode.MULTIRUN else None
     with one_line_errors():
         config = train_config(cfg, job.overrides.task)
+        if sweep and config["trainer"]["strategy"] == "ddp":
+            raise ConfigError(
+                "trainer.strategy=ddp: allowed in a sweep (-m) is auto, every rank would replay the sweep"
+            )
         directory = Path(config["resume"] or job.runtime.output_dir)
-        if rank() == 0:
+        if rank() == 0 and not config["resume"]:
+            if (directory / "checkpoints" / "last.ckpt").exists():
+                raise ConfigError(
+                    f"hydra.run.dir={directory}: holds a run; go on with resume={directory}, or take another"
+                )
             save_config(config, directory)
         return train(config, directory, sweep)
 
@@ -51,6 +59,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if config["resume"]:
         checkpoint = directory / "checkpoints" / "last.ckpt"
         load_for_resume(checkpoint, module)
+        if rank() == 0:
+            save_config(config, directory)
 
     settings = dict(config["trainer"])
     if settings.pop("channels_last"):
@@ -63,9 +73,14 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     try:
         with recording(logger):
             trainer = instantiate(settings, directory=directory, callbacks=callbacks, logger=logger or False)
+            if trainer.is_global_zero:
+                millions = sum(parameter.numel() for parameter in module.net.parameters()) / 1e6
+                where = f"{trainer.precision} on {trainer.strategy.root_device}"
+                print(f"{config['name']}: {millions:.3f} M parameters, {where}")
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Preempted as stop:
-        print(f"{stop}; go on with: python train.py resume={directory}")
+        if rank() == 0:
+            print(f"{stop}; go on with: python train.py resume={directory}")
         if sweep is None:
             return None
         sys.exit()  # what stops a job stops the jobs that would follow in this process
@@ -86,7 +101,7 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
 
     callbacks = []
     for name, node in config["callbacks"].items():
-        if node is None or node.get("decay", ...) is None:
+        if node is None or (name == "ema" and node["decay"] is None):
             continue
         extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
         if name == "samples":

@@ -207,9 +207,35 @@ def test_the_command_prints_its_lines_and_nothing_else(tmp_path: Path) -> None:
     done = run_train(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (directory,) = (tmp_path / "outputs" / "train" / "quiet").iterdir()
-    noise, pictures = done.stdout.splitlines()
+    model, noise, pictures = done.stdout.splitlines()
+    assert model.startswith("quiet: 0.0") and model.endswith(" on cpu")
     assert noise.startswith("pure noise after epoch 1: MSE ")
     assert pictures == f"pictures: {directory / 'figures'}"
     assert done.stderr == ""
     assert (directory / "config.yaml").is_file() and list(directory.glob("wandb/offline-run-*"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
+
+
+def test_another_runs_losses_are_drawn_beside(tmp_path: Path) -> None:
+    few = ("experiment=class_flow_constant_lr", *TINY, "logger=none", "data.batch_size=8", "callbacks.samples=null")
+    load_train().train(checked(*few), tmp_path / "a", None)
+    assert not (tmp_path / "a" / "figures" / "loss_beside.png").exists()
+    load_train().train(checked(*few, f"callbacks.loss_curve.beside={tmp_path / 'a'}"), tmp_path / "b", None)
+    assert (tmp_path / "b" / "figures" / "loss_beside.png").stat().st_size > 5_000
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
+    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    done = run_train(*few, f"hydra.run.dir={tmp_path / 'run'}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    again = run_train(*few, "seed=1", f"hydra.run.dir={tmp_path / 'run'}", folder=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"error: hydra.run.dir={tmp_path / 'run'}: holds a run; go on with resume=")
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+
+
+def test_a_sweep_over_ddp_is_refused(tmp_path: Path) -> None:
+    done = run_train("-m", *TINY, "trainer.strategy=ddp", "seed=0,1", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: trainer.strategy=ddp: allowed in a sweep")

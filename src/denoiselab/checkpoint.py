@@ -1,4 +1,4 @@
-"""What train.py's checkpoints hold: tensors and plain containers, under `state_dict`, `config` and Lightning's names."""
+"""What train.py's checkpoints hold: tensors and plain containers, among them `state_dict` and `config`."""
 
 from __future__ import annotations
 

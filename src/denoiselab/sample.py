@@ -96,7 +96,8 @@ def ddim(
 def euler(denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise) -> tuple[Tensor, Estimate]:
     """One Euler step of the probability-flow ODE: x_s = x_t + (alpha_s - alpha_t) x_0 + (sigma_s - sigma_t) eps.
 
-    On rectified flow this is x_t + (s - t) velocity. On every path it is `ddim` with eta = 0.
+    On rectified flow this is x_t + (s - t) velocity. On every path it is `ddim` with eta = 0,
+    where the Estimate is consistent: x_t = alpha_t x_0 + sigma_t eps.
     """
     estimate = denoise(x_t, t)
     return x_t + _move(denoise.path, t, s, estimate.x_0, estimate.eps), estimate

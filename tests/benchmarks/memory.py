@@ -8,11 +8,16 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
+from pathlib import Path
 
 import yaml
 
-import train
-from denoiselab import config
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+import train  # noqa: E402
+
+from denoiselab import config  # noqa: E402
 
 
 def main() -> None:
@@ -25,11 +30,10 @@ def main() -> None:
 
     imported = peak()
     overrides = sys.argv[1:] or ["experiment=class_flow", "trainer.max_epochs=1", "data.steps_per_epoch=30"]
-    folder = train.__file__.removesuffix("train.py") + "conf"
-    with initialize_config_dir(folder, version_base="1.3"), tempfile.TemporaryDirectory() as directory:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), tempfile.TemporaryDirectory() as directory:
         resolved = config.train_config(compose("train", [*overrides, "trainer.sampling_steps=5"]), overrides)
         print(yaml.safe_dump(resolved["trainer"]))
-        train.train(resolved, train.Path(directory), sweep=None)
+        train.train(resolved, Path(directory), sweep=None)
     print(f"imports: {imported:.0f} MiB, peak while training: {peak():.0f} MiB, beyond: {peak() - imported:.0f} MiB")
 
 

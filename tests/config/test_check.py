@@ -16,9 +16,14 @@ DENOISER = ("model=denoiser", "schedule=additive")
 MISTAKES = [
     (["model.net.width=0"], "model.net.width=0: allowed is a positive number of channels"),
     (["model.net.width=-8"], "model.net.width=-8: allowed is a positive number of channels"),
-    (["model.net.num_classes=0"], "model.net.num_classes=0: allowed is a positive number of classes"),
+    (["model.net.num_classes=5"], "model.net.num_classes=5: allowed is 10 or more, the classes of the data"),
     ([TIME, "model.net.num_classes=10"], "model.net.num_classes=10: allowed is 0 for this model"),
     (["model.net.time=ad"], "model.net.time=ad: allowed are add, multiply (did you mean add?)"),
+    (["model.net.in_channels=3"], "model.net.in_channels=3: allowed is 1, the channels of the data"),
+    (
+        ["callbacks.loss_curve.beside=nowhere"],
+        "callbacks.loss_curve.beside=nowhere: allowed is null or a run directory, with a metrics.csv",
+    ),
     (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
@@ -96,12 +101,11 @@ MISTAKES = [
     (["trainer.num_nodes=0"], "trainer.num_nodes=0: allowed is a positive number of nodes"),
     (
         ["trainer.precision=bf17-mixed"],
-        "trainer.precision=bf17-mixed: allowed are auto, 32-true, bf16-mixed, bf16-true, 16-mixed, 64-true"
-        " (did you mean bf16-mixed?)",
+        "trainer.precision=bf17-mixed: allowed are auto, 32-true, bf16-mixed (did you mean bf16-mixed?)",
     ),
     (
         ["trainer.accelerator=cpus"],
-        "trainer.accelerator=cpus: allowed are auto, cpu, gpu, cuda, mps (did you mean cpu?)",
+        "trainer.accelerator=cpus: allowed are auto, cpu, gpu, cuda (did you mean cpu?)",
     ),
     (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: allowed are auto, ddp (did you mean ddp?)"),
     (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val=0.0: allowed is null (none) or a positive norm"),

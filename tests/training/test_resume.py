@@ -12,9 +12,9 @@ import pytest
 import torch
 from training_runs import STEPS, Hook, class_module, differences, load, make_run, rows, stopped_run
 
-from denoiselab.nets import UNet
-from denoiselab.training import load_for_resume
 from denoiselab.checkpoint import read_checkpoint
+from denoiselab.nets import UNet
+from denoiselab.training import ClassModule, NotFinite, load_for_resume
 
 EPOCHS = 3
 # Gradients are clipped and classes dropped in every run of make_run; 4 steps between two reads do not divide an epoch.
@@ -214,3 +214,29 @@ def test_of_another_model(checkpoint: Path, tmp_path: Path) -> None:
         load_for_resume(checkpoint, class_module(lambda: UNet(5, "add", 10)))
     with pytest.raises(ValueError, match=r"of another model, net\.class1\.0\.weight is .* and missing in this config"):
         load_for_resume(checkpoint, class_module(lambda: UNet(4, "add")))
+
+
+def test_another_number_of_ranks_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path, epochs=1)
+    run.fit()
+    checkpoint = load(run.checkpoints.last) | {"world_size": 2}
+    torch.save(checkpoint, run.checkpoints.last)
+    with pytest.raises(
+        ValueError, match=r"^trainer\.devices: the run to resume had 2 ranks, this has 1; allowed is 2$"
+    ):
+        make_run(tmp_path, epochs=2).fit(resume=True)
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    class Breaks(ClassModule):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+            if self.current_epoch == 1:
+                self.log("val_loss", torch.tensor(float("nan")), batch_size=1, sync_dist=True, logger=False)
+
+    run = make_run(tmp_path, epochs=3, module=class_module(kind=Breaks))
+    with pytest.raises(NotFinite, match=r"^val_loss=nan after epoch 2: "):
+        run.fit()
+    last = load(run.checkpoints.last)
+    assert last["global_step"] == STEPS  # of epoch 1
+    assert all(bool(value.isfinite().all()) for value in last["state_dict"].values())

@@ -6,12 +6,14 @@ import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+CLASSES = 10  # of every data set here
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")  # not mps, which has no float64 for the coefficients
 
 
 class ConfigError(ValueError):
@@ -79,10 +81,11 @@ def _check_model(model: dict[str, Any]) -> None:
     net, optimizer = model["net"], model["optimizer"]
     kind = model["_target_"].rsplit(".")[-1]
     require(net["width"] > 0, "model.net.width", net["width"], "a positive number of channels")
-    require(net["in_channels"] > 0, "model.net.in_channels", net["in_channels"], "a positive number of channels")
+    require(net["in_channels"] == 1, "model.net.in_channels", net["in_channels"], "1, the channels of the data")
     one_of("model.net.time", net["time"], ["none"] if kind == "OneStepModule" else ["add", "multiply"])
     if kind == "ClassModule":
-        require(net["num_classes"] > 0, "model.net.num_classes", net["num_classes"], "a positive number of classes")
+        classes = net["num_classes"]
+        require(classes >= CLASSES, "model.net.num_classes", classes, f"{CLASSES} or more, the classes of the data")
         dropout = model["class_dropout"]
         require(0 <= dropout <= 1, "model.class_dropout", dropout, "a probability, 0 to 1")
     else:
@@ -102,6 +105,11 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
         most = path.get("T", 1)
         require(prediction == "x_0", "schedule.prediction", prediction, "x_0 for this model (try schedule=additive)")
         require(0 < model["t"] <= most, "model.t", model["t"], f"more than 0 and at most {most}")
+    else:
+        additive = path["_target_"].endswith("Additive")
+        require(
+            not additive, "schedule", "additive", "ddpm, cosine or flow for this model: additive never ends in noise"
+        )
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
     flow = path["_target_"].endswith("RectifiedFlow")
     one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
@@ -150,6 +158,9 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
+    beside = callbacks["loss_curve"]["beside"]
+    found = beside is None or (Path(beside) / "metrics.csv").is_file()
+    require(found, "callbacks.loss_curve.beside", beside, "null or a run directory, with a metrics.csv")
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):
             key, epochs = f"callbacks.{name}.epochs", callback["epochs"]
@@ -157,7 +168,12 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             if key in asked or min(epochs) < 1:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
+    one_step = config["model"]["_target_"].endswith("OneStepModule")
+    for name in ("panels", "pure_noise") if not one_step else ("samples",):
+        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
     if callbacks["panels"]:
+        path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
+        require(path == "Additive", "callbacks.panels", "on", "null unless schedule=additive, whose sigmas it shows")
         sigmas = callbacks["panels"]["sigmas"]
         require(bool(sigmas) and min(sigmas) >= 0, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
         digits = callbacks["panels"]["digits"]
@@ -168,9 +184,6 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         )
     if callbacks["samples"]:
         _check_samples(config, callbacks["samples"])
-    one_step = config["model"]["_target_"].endswith("OneStepModule")
-    for name in ("panels", "pure_noise") if not one_step else ("samples",):
-        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
 
 
 def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:

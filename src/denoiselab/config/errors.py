@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from denoiselab.config.check import nearest
-from denoiselab.config.schema import SCHEMA_SUFFIX
+from denoiselab.config.schema import SCHEMA_SUFFIX, rank
 
 # Asked for by the user, in which case nothing is hidden. Hydra's own handling of it is then always on: otherwise Hydra
 # prints an abridged traceback and exits. Processes that this one starts find both variables.
@@ -37,6 +37,8 @@ def one_line_errors() -> Iterator[None]:
         line = None if _FULL_TRACEBACK else explain(error)
         if line is None:
             raise
+        if type(error).__name__ == "NotFinite" and rank() > 0:
+            sys.exit(1)  # every rank stops for it, and rank 0 says so
         sys.exit(f"error: {line}")
 
 
@@ -74,7 +76,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
-    if isinstance(error, ValueError) or type(error).__name__ in ("NotFinite", "DataError"):
+    if isinstance(error, ValueError) or type(error).__name__ in ("NotFinite", "MisconfigurationException"):
         return " ".join(str(error).split())
     return None
 

@@ -6,6 +6,7 @@ imports torch, so that a mistake is answered before anything slow starts.
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -175,6 +176,7 @@ class MetricsConfig:
 class LossCurveConfig:
     _target_: str = "denoiselab.training.LossCurve"
     title: str = MISSING
+    beside: str | None = MISSING
 
 
 @dataclass
@@ -249,7 +251,7 @@ class TrainerConfig:
     _target_: str = "denoiselab.training.make_trainer"
     max_epochs: int = 1
     accelerator: str = "auto"
-    devices: Any = "auto"
+    devices: Any = 1
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "auto"
@@ -318,7 +320,9 @@ def register() -> None:
 
 def rank() -> int:
     """This process's rank where a launcher (torchrun, SLURM, Lightning) says it, else 0."""
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0) or int(
+        os.environ.get("NODE_RANK") or 0
+    )
 
 
 def run_directory(script: str, name: str, resume: str | None) -> str:
@@ -331,5 +335,5 @@ def run_directory(script: str, name: str, resume: str | None) -> str:
         require(Path(resume).is_dir(), "resume", resume, "a run directory, and there is none")
         return resume
     if rank() > 0:
-        return str(Path(tempfile.gettempdir()) / "denoiselab" / f"rank_{rank()}")
+        return str(Path(tempfile.gettempdir()) / f"denoiselab_{getpass.getuser()}" / f"rank_{rank()}")
     return f"outputs/{script}/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -93,7 +93,7 @@ class StepLoader:
 
 
 class IndexedLoader:
-    """Images in a fixed order, in batches (x, labels, indices); rank r has numbers r, r + world_size, ...
+    """Images in a fixed order, in batches (x, labels, indices); rank r has the batches r, r + world_size, ...
 
     The images are cut into as few nearly equal batches as batch_size and the ranks allow. Every rank has the
     same number of them: a forward pass under DDP broadcasts BatchNorm's buffers, in evaluation too, and would

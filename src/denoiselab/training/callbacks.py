@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from denoiselab.figures import loss_curve
+from denoiselab.figures import loss_curve, loss_curves
 from denoiselab.files import write_atomically
 
 COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "val_loss")
@@ -127,6 +127,11 @@ class Metrics(L.Callback):
         if value is not None and trainer.state.fn == "fit":
             row = {"step": trainer.global_step, "epoch": trainer.current_epoch + 1, "val_loss": float(value)}
             self._append(trainer, [row])
+            if not math.isfinite(row["val_loss"]):
+                self._stop(
+                    f"val_loss={row['val_loss']} after epoch {row['epoch']}",
+                    trainer.optimizers[0].param_groups[0]["lr"],
+                )
         self.since = time.perf_counter()
 
 
@@ -144,27 +149,35 @@ class LossCurve(L.Callback):
     Args:
         directory: the run directory, whose metrics.csv is drawn.
         title: the picture's title.
+        beside: another run's directory; its losses and these are drawn into one picture, figures/loss_beside.png.
     """
 
-    def __init__(self, directory: str | Path, title: str) -> None:
-        self.directory, self.title = Path(directory), title
+    def __init__(self, directory: str | Path, title: str, beside: str | Path | None = None) -> None:
+        self.directory, self.title, self.beside = Path(directory), title, beside
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        rows = read_metrics(self.directory / "metrics.csv")
-        steps = [row for row in rows if row["loss"]]
-        held_out = [row for row in rows if row["val_loss"]]
+        held_out = [row for row in read_metrics(self.directory / "metrics.csv") if row["val_loss"]]
+        validation = [int(row["step"]) for row in held_out], [float(row["val_loss"]) for row in held_out]
+        curve = _curve(self.directory)
         path = self.directory / "figures" / "loss.png"
-        loss_curve(
-            path,
-            [int(row["step"]) for row in steps],
-            [float(row["loss"]) for row in steps],
-            [int(row["epoch"]) for row in steps],
-            title=self.title,
-            validation=([int(row["step"]) for row in held_out], [float(row["val_loss"]) for row in held_out]),
-        )
+        loss_curve(path, *curve, title=self.title, validation=validation)
         log_picture(trainer, path)
+        if self.beside is not None:
+            path = self.directory / "figures" / "loss_beside.png"
+            loss_curves(path, {self.title: curve, str(self.beside): _curve(Path(self.beside))}, title="loss")
+            log_picture(trainer, path)
+
+
+def _curve(directory: Path) -> tuple[list[int], list[float], list[int]]:
+    """(steps, losses, epochs) of a run's training."""
+    rows = [row for row in read_metrics(directory / "metrics.csv") if row["loss"]]
+    return (
+        [int(row["step"]) for row in rows],
+        [float(row["loss"]) for row in rows],
+        [int(row["epoch"]) for row in rows],
+    )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -218,6 +231,8 @@ class Checkpoints(L.Callback):
         # In place of Lightning's handler, which stops in the middle of validation as well, where no exact resume is
         # possible.
         signal.signal(signal.SIGTERM, self._terminate)
+        if "SLURM_JOB_ID" in os.environ:  # submitit asks SLURM for this one before the time runs out
+            signal.signal(signal.SIGUSR2, self._terminate)
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
         self.terminated = True
@@ -243,7 +258,8 @@ class Checkpoints(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics.get("val_loss", math.inf))
         best = value < self.best
-        self.best = min(value, self.best)
+        if best:
+            self.best = value
         epoch = trainer.current_epoch + 1
         # last.ckpt comes last: a run killed before it repeats the epoch, and with it the others.
         names = ["best.ckpt"] * best + [f"epoch_{epoch:03d}.ckpt"] * (epoch in self.epochs) + ["last.ckpt"]

@@ -125,6 +125,15 @@ class PixelModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.run_config
+        checkpoint["world_size"] = self.trainer.world_size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ValueError for another number of ranks: the steps of an epoch would be others, and the clock wrong."""
+        saved, ours = checkpoint["world_size"], self.trainer.world_size
+        if saved != ours:
+            raise ValueError(
+                f"trainer.devices: the run to resume had {saved} ranks, this has {ours}; allowed is {saved}"
+            )
 
 
 class OneStepModule(PixelModule):

@@ -8,6 +8,7 @@ from torch import nn
 
 from denoiselab.checkpoint import read_checkpoint
 
+
 def load_for_resume(path: Path, module: nn.Module) -> None:
     """Raises ValueError, in one line, unless the checkpoint is there, whole, and of this model."""
     saved = {name: tuple(value.shape) for name, value in read_checkpoint(path)["state_dict"].items()}

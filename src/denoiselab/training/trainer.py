@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from denoiselab.training.callbacks import AtomicCheckpointIO
+from denoiselab.training.progress import ProgressBar
 
 
 def cpu_multiplies_bf16_fast(cpuinfo: str) -> bool:
@@ -57,10 +58,13 @@ def make_trainer(
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*")  # its own affair
     for name in ("lightning.pytorch", "lightning.fabric"):  # which devices there are not, and advertisements
         logging.getLogger(name).setLevel(logging.WARNING)
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"  # Lightning would take mps, which has no float64
+    on_gpu = accelerator != "cpu"
     return L.Trainer(
         default_root_dir=directory,
         max_epochs=max_epochs,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *([ProgressBar()] if progress_bar else [])],
         logger=logger,
         accelerator=accelerator,
         devices=devices,
@@ -68,7 +72,8 @@ def make_trainer(
         strategy=strategy,
         precision=default_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
         gradient_clip_val=gradient_clip_val,
-        sync_batchnorm=torch.cuda.is_available() and accelerator != "cpu",
+        sync_batchnorm=on_gpu,
+        deterministic="warn" if on_gpu else None,  # a resumed run is the uninterrupted one, as far as CUDA has kernels
         plugins=[AtomicCheckpointIO()],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
