@@ -29,15 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": set(),
     "training": {"noise", "denoise", "sample", "nets", "figures", "checkpoint"},
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
-    "evaluation": {
-        "noise",
-        "denoise",
-        "sample",
-        "nets",
-        "data",
-        "figures",
-    },  # none of training, backbones, edit
-    "figures": {"noise", "denoise", "sample", "nets", "data"},
+    "evaluation": set(),
+    "figures": set(),
     "config": set(),
     "__init__": set(),
 }

@@ -91,7 +91,8 @@ class Guide(Denoiser):
             raise ValueError("guidance needs a condition: this call, or this model, has none")
         if self.scale == 1:
             return self.denoiser(x_t, t, condition)
-        unconditional = self.unconditional.to(condition).expand_as(condition)  # (B, ...)
+        self.unconditional = self.unconditional.to(condition)  # once, not at every step
+        unconditional = self.unconditional.expand_as(condition)  # (B, ...)
         if self.scale == 0:
             return self.denoiser(x_t, t, unconditional)
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))

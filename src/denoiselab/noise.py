@@ -163,10 +163,14 @@ class VariancePreserving(GaussianPath):
         self.abar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
 
     def alpha(self, t: Tensor) -> Tensor:
-        return self.abar.to(t.device)[t].sqrt()
+        return self._abar(t).sqrt()
 
     def sigma(self, t: Tensor) -> Tensor:
-        return (1 - self.abar.to(t.device)[t]).sqrt()
+        return (1 - self._abar(t)).sqrt()
+
+    def _abar(self, t: Tensor) -> Tensor:
+        self.abar = self.abar.to(t.device)  # once, not at every step
+        return self.abar[t]
 
     def velocity_weights(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return -self.sigma(t), self.alpha(t)

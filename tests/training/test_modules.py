@@ -213,10 +213,8 @@ def test_the_single_step_denoiser_on_a_discrete_path() -> None:
 
 def validate(module: PixelModule, batch_size: int, directory: Path) -> float:
     run = make_run(directory, callbacks=[], batch_size=batch_size)
-    (result,) = run.trainer.validate(
-        module, datamodule=Synthetic(batch_size, SEED, val_size=30, size=96), verbose=False
-    )
-    return result["val_loss"]
+    run.trainer.validate(module, datamodule=Synthetic(batch_size, SEED, val_size=30, size=96), verbose=False)
+    return float(run.trainer.callback_metrics["val_loss"])
 
 
 def test_validation_loss_knows_neither_batch_size_nor_dropout(tmp_path: Path) -> None:

@@ -191,7 +191,8 @@ class SampleGrids(PictureCallback):
         frames: list[Tensor] | None = [] if self.animate and epoch == max(self.epochs) else None
         images = self.samples(trainer, module, condition, self.guidance_scale, frames)
         scale = "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
-        self.save_samples(trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}")
+        digits = None if self.digits is None else [str(digit) for digit in self.digits]
+        self.save_samples(trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}", digits)
         if frames is not None:
             animation(frames, self.figures / "samples.gif", self.columns)
         if self.zero_class and condition is not None:
@@ -225,9 +226,10 @@ class SampleGrids(PictureCallback):
                 module.denoiser(guidance_scale), x, times, self.solver, noise, condition, callback=after_step
             ).cpu()
 
-    def save_samples(self, trainer: L.Trainer, name: str, images: Tensor, title: str) -> None:
+    def save_samples(
+        self, trainer: L.Trainer, name: str, images: Tensor, title: str, labels: list[str] | None = None
+    ) -> None:
         path = self.figures / f"{name}.png"
-        labels = None if self.digits is None or name.startswith("zero") else [str(digit) for digit in self.digits]
         log_picture(trainer, save_grid(images, path, self.columns, column_labels=labels, title=title))
         print(f"{title}: {path}")
 
