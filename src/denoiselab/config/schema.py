@@ -319,10 +319,8 @@ def register() -> None:
 
 
 def rank() -> int:
-    """This process's rank where a launcher (torchrun, SLURM, Lightning) says it, else 0."""
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0) or int(
-        os.environ.get("NODE_RANK") or 0
-    )
+    """0 for the first process of a run, above 0 for every other that a launcher (torchrun, SLURM, Lightning) started."""
+    return max(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def run_directory(script: str, name: str, resume: str | None) -> str:
