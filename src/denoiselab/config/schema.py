@@ -319,7 +319,7 @@ def register() -> None:
 
 
 def rank() -> int:
-    """0 for the first process of a run, above 0 for every other that a launcher (torchrun, SLURM, Lightning) started."""
+    """0 for the first process of a run, above 0 for every other that torchrun, SLURM or Lightning started."""
     return max(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
