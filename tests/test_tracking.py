@@ -17,7 +17,7 @@ from PIL import Image
 
 from denoiselab.config import save_config
 from denoiselab.training import tracking
-from denoiselab.training.tracking import git_state, recording, wandb_logger, wandb_mode
+from denoiselab.training.tracking import git_state, recorded_id, recording, wandb_logger, wandb_mode
 
 train = load_train()
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: refused at once
@@ -115,6 +115,27 @@ def test_two_runs_of_one_process_have_a_record_each(tmp_path: Path) -> None:
         pass
 
 
+def test_a_run_that_goes_on_keeps_its_id(tmp_path: Path) -> None:
+    assert recorded_id(tmp_path) is None
+    ids = []
+    for _ in range(2):
+        logger = logger_in(tmp_path)
+        ids.append(logger.experiment.id)
+        with recording(logger):
+            logger.log_metrics({"loss": 0.5}, step=3)
+        assert recorded_id(tmp_path) == ids[0]
+    assert ids[0] == ids[1]
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) >= 1
+
+
+def test_the_id_of_the_last_record_counts(tmp_path: Path) -> None:
+    for name in ("run-20260102_030405-later", "offline-run-20260101_030405-early"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        (tmp_path / "wandb" / name / f"run-{name.rsplit('-')[-1]}.wandb").touch()
+    (tmp_path / "wandb" / "latest-run").symlink_to("run-20260102_030405-later")
+    assert recorded_id(tmp_path) == "later"
+
+
 def test_disabled_records_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = logger_in(tmp_path)
@@ -162,7 +183,7 @@ def test_the_record_has_every_picture(recorded: tuple[Path, dict[str, Any]]) -> 
     files: dict[str, str] = {}
     for row in record["history"]:
         files |= {key.split("/")[1]: value[0] for key, value in row.items() if key.endswith("/filenames")}
-    assert files.keys() == {"samples", "zero_class", "loss"}
+    assert files.keys() == {"samples", "zero_class", "beside", "loss"}
     for name, file in files.items():
         source = recorded[0] / "figures" / ("loss.png" if name == "loss" else f"{name}_epoch_001_preview.png")
         with Image.open(record["folder"] / "files" / file) as logged, Image.open(source) as drawn:

@@ -7,15 +7,16 @@ import csv
 import io
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from composing import CONF, TINY, checked, load_train, run_train
+from composing import CONF, TINY, answer, checked, load_train, run_train
 from PIL import Image
 
 from denoiselab.config import save_config
@@ -89,10 +90,10 @@ GRID = (10, 4)
 DENOISER = {"noising": (7, 10), "denoised_epoch_001": (10, 3), "out_of_distribution_epoch_001": (7, 6)}
 PURE_NOISE = {"pure_noise_epoch_001": (10, 3)}
 TIME = {"samples_epoch_001": GRID}
-CLASS = {"samples_epoch_001": GRID, "zero_class_epoch_001": GRID}
+CLASS = {"samples_epoch_001": GRID, "zero_class_epoch_001": GRID, "beside_epoch_001": None}
 
 
-def grids(experiment: str) -> dict[str, tuple[int, int]]:
+def grids(experiment: str) -> Mapping[str, tuple[int, int] | None]:
     if experiment.startswith("denoiser"):
         return PURE_NOISE if experiment.endswith("pure_noise") else DENOISER
     return TIME if experiment.startswith("time") else CLASS
@@ -106,9 +107,10 @@ def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished
     animation = {"samples.gif"} if "samples_epoch_001" in pictures else set()
     expected = {f"{name}{end}.png" for name in pictures for end in ("", "_preview")} | animation | {"loss.png"}
     assert {path.name for path in figures.iterdir()} == expected
-    for name, (columns, rows) in pictures.items():
+    for name, cells in pictures.items():
         with Image.open(figures / f"{name}.png") as picture:
-            assert (picture.size, picture.mode) == (grid_size(columns, rows), "L"), name
+            assert picture.mode == "L", name
+            assert cells is None or picture.size == grid_size(*cells), name
     if animation:
         with Image.open(figures / "samples.gif") as gif:
             assert gif.n_frames > 1  # type: ignore[attr-defined]
@@ -216,12 +218,37 @@ def test_the_command_prints_its_lines_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
 
 
-def test_another_runs_losses_are_drawn_beside(tmp_path: Path) -> None:
-    few = ("experiment=class_flow_constant_lr", *TINY, "logger=none", "data.batch_size=8", "callbacks.samples=null")
-    load_train().train(checked(*few), tmp_path / "a", None)
-    assert not (tmp_path / "a" / "figures" / "loss_beside.png").exists()
-    load_train().train(checked(*few, f"callbacks.loss_curve.beside={tmp_path / 'a'}"), tmp_path / "b", None)
-    assert (tmp_path / "b" / "figures" / "loss_beside.png").stat().st_size > 5_000
+def test_another_runs_losses_and_samples_are_shown_beside(tmp_path: Path) -> None:
+    few = (*TINY, "logger=none", "data.batch_size=8", "callbacks.samples.rows=1")
+    run(tmp_path / "a", "experiment=class_flow", *few, "callbacks.samples.zero_class=false")
+    names = {path.name for path in (tmp_path / "a" / "figures").iterdir()}
+    assert not names & {"loss_beside.png", "beside_epoch_001.png"}
+    run(tmp_path / "b", "experiment=class_flow_constant_lr", *few, f"beside=[{tmp_path / 'a'}]")
+    figures = tmp_path / "b" / "figures"
+    assert (figures / "loss_beside.png").stat().st_size > 5_000
+    with Image.open(figures / "beside_epoch_001.png") as picture:
+        together = np.array(picture)
+    parts = [figures / "samples_epoch_001.png", figures / "zero_class_epoch_001.png"]
+    parts.append(tmp_path / "a" / "figures" / "samples_epoch_001.png")
+    width, height = grid_size(GRID[0], 1)
+    assert together.shape == (3 * (height + PADDING) + PADDING, width + 2 * PADDING)
+    for n, part in enumerate(parts):
+        top = PADDING + n * (height + PADDING)
+        with Image.open(part) as picture:
+            assert (together[top : top + height, PADDING:-PADDING] == np.array(picture)).all(), part
+
+
+def test_runs_beside_must_have_what_is_shown(tmp_path: Path) -> None:
+    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    run(tmp_path / "a", *few)
+    line = answer("experiment=class_flow", f"beside=[{tmp_path / 'a'}]")
+    assert line.startswith(f"beside={tmp_path / 'a'}: allowed is runs with a figures/samples_epoch_NNN.png")
+    assert checked(*few, f"beside=[{tmp_path / 'a'}]")["callbacks"]["loss_curve"]["beside"] == [str(tmp_path / "a")]
+    # Whoever moved them may still go on.
+    run(tmp_path / "b", *few, f"beside=[{tmp_path / 'a'}]")
+    shutil.move(tmp_path / "a", tmp_path / "elsewhere")
+    assert answer(f"resume={tmp_path / 'b'}").startswith(f"resume={tmp_path / 'b'}: beside=")
+    assert checked(f"resume={tmp_path / 'b'}", "beside=[]", "trainer.max_epochs=2")["beside"] == []
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:

@@ -20,10 +20,8 @@ MISTAKES = [
     ([TIME, "model.net.num_classes=10"], "model.net.num_classes=10: allowed is 0 for this model"),
     (["model.net.time=ad"], "model.net.time=ad: allowed are add, multiply (did you mean add?)"),
     (["model.net.in_channels=3"], "model.net.in_channels=3: allowed is 1, the channels of the data"),
-    (
-        ["callbacks.loss_curve.beside=nowhere"],
-        "callbacks.loss_curve.beside=nowhere: allowed is null or a run directory, with a metrics.csv",
-    ),
+    (["beside=[nowhere]"], "beside=nowhere: allowed is run directories, with a config.yaml and a metrics.csv"),
+    (["beside=nowhere"], "beside: allowed is a list, e.g. [1,2]"),
     (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
@@ -160,7 +158,9 @@ def test_resume_allows_another_trainer_only(run: Path) -> None:
     assert config["callbacks"]["samples"]["epochs"] == [1, 2, 4]  # the last grid is of the last epoch again
     assert config["seed"] == 7
     for word in ("seed=8", "model.net.width=8", "experiment=class_flow", "trainer=smoke"):
-        assert answer(f"resume={run}", word).startswith(f"{word}: allowed beside resume are trainer.{{max_epochs, ")
+        assert answer(f"resume={run}", word).startswith(
+            f"{word}: allowed beside resume are beside and trainer.{{max_epochs, "
+        )
 
 
 def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:

@@ -11,10 +11,11 @@ import yaml
 from composing import CONF, answer, checked, run_train
 from hydra.errors import HydraException
 
+from denoiselab.config.check import require
 from denoiselab.config.errors import explain, one_line_errors
 
 SECONDS_TO_ANSWER = 2.0
-ROOT_KEYS = "name, seed, resume, model, schedule, solver, data, callbacks, logger, trainer"
+ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callbacks, logger, trainer"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +96,10 @@ def test_what_is_not_the_users_mistake_keeps_its_traceback() -> None:
 
 
 def test_an_exception_becomes_one_line_and_a_status(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^error: a b$"), one_line_errors():
+    with pytest.raises(SystemExit, match=r"^error: a b \(HYDRA_FULL_ERROR=1 shows the traceback\)$"), one_line_errors():
         raise ValueError("a\n  b")
+    with pytest.raises(SystemExit, match=r"^error: seed=-1: allowed is 0 or more$"), one_line_errors():
+        require(False, "seed", -1, "0 or more")
     full = OSError(errno.ENOSPC, "disk full, file not written", str(tmp_path))
     assert explain(full) == f"{tmp_path}: disk full, file not written"
     assert explain(HydraException("two\nlines")) == "two lines"

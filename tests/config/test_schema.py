@@ -205,6 +205,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model.net.time": "add",
         "callbacks.samples.epochs": [1, 2, 3, 4, 5, 16, 17, 18, 19, 20],
     },
+    "quickstart": FLOW
+    | CLASSES
+    | {
+        "model.net.width": 24,
+        "schedule.prediction": "x_0",
+        "data.batch_size": 64,
+        "trainer.max_epochs": 1,
+        "callbacks.ema.decay": 0.98,
+        "callbacks.samples.epochs": [1],
+        "callbacks.samples.steps": 25,
+    },
     "class_flow": TWENTY | DECAY | FLOW | CLASSES | {"model.optimizer.lr": 1e-2},
     "class_ddpm": TWENTY | DECAY | DDPM | CLASSES | {"model.optimizer.lr": 1e-3},
     "class_flow_constant_lr": TWENTY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_files_are_those_asked_for(drawn: Path) -> None:
-    names = [f"{kind}_epoch_{epoch}" for kind in ("samples", "zero_class") for epoch in ("001", "003")]
+    names = [f"{kind}_epoch_{epoch}" for kind in ("samples", "zero_class", "beside") for epoch in ("001", "003")]
     expected = {f"{name}{ending}" for name in names for ending in (".png", "_preview.png")} | {"samples.gif"}
     assert {path.name for path in (drawn / "figures").iterdir()} == expected
     for name in names:
         image = Image.open(drawn / "figures" / f"{name}.png")
-        assert image.mode == "L" and image.size == (2 + SIDE * len(DIGITS), 2 + SIDE * ROWS)
+        width, height = 2 + SIDE * len(DIGITS), 2 + SIDE * ROWS
+        both = (width + 4, 2 * height + 6)  # with and without a class, one under the other
+        assert image.mode == "L" and image.size == (both if name.startswith("beside") else (width, height))
 
 
 def by_hand(state: dict[str, Tensor], zero_class: bool) -> Tensor:
@@ -123,6 +126,22 @@ def test_the_animation_is_of_the_last_epoch_asked_for(tmp_path: Path, monkeypatc
     assert torch.equal(frames[0], noise)
     grid = cells(tmp_path / "figures" / "samples_epoch_002.png", len(DIGITS))
     assert torch.equal(as_bytes(frames[-1]), grid)
+
+
+def test_another_runs_last_grid_stands_in_for_an_epoch_it_lacks(tmp_path: Path, drawn: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copytree(drawn / "figures", tmp_path / "other" / "figures")
+    (tmp_path / "other" / "config.yaml").write_text("name: averaged")
+    callback = sample_grids(tmp_path, [1, 2], zero_class=False, rows=1, beside=[tmp_path / "other"])
+    make_run(tmp_path, epochs=2, callbacks=[callback]).fit()
+    for epoch, theirs in (("001", "001"), ("002", "003")):
+        together = np.array(Image.open(tmp_path / "figures" / f"beside_epoch_{epoch}.png"))
+        ours = np.array(Image.open(tmp_path / "figures" / f"samples_epoch_{epoch}.png"))
+        other = np.array(Image.open(drawn / "figures" / f"samples_epoch_{theirs}.png"))
+        height, width = other.shape  # two rows; ours, of one row, stands in as much room
+        assert together.shape == (2 * height + 6, width + 4)
+        assert (together[2 : 2 + len(ours), 2:-2] == ours).all() and not together[2 + len(ours) : 2 + height].any()
+        assert (together[4 + height : -2, 2:-2] == other).all()
 
 
 def test_no_animation_where_none_is_wanted(tmp_path: Path) -> None:

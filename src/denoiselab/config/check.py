@@ -158,9 +158,11 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
-    beside = callbacks["loss_curve"]["beside"]
-    found = beside is None or (Path(beside) / "metrics.csv").is_file()
-    require(found, "callbacks.loss_curve.beside", beside, "null or a run directory, with a metrics.csv")
+    for run in config["beside"]:
+        held = [(Path(run) / name).is_file() for name in ("config.yaml", "metrics.csv")]
+        require(all(held), "beside", run, "run directories, with a config.yaml and a metrics.csv")
+        grids = callbacks["samples"] is None or list(Path(run).glob("figures/samples_epoch_???.png"))
+        require(bool(grids), "beside", run, "runs with a figures/samples_epoch_NNN.png, as this one will have")
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):
             key, epochs = f"callbacks.{name}.epochs", callback["epochs"]

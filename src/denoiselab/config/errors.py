@@ -37,8 +37,8 @@ def one_line_errors() -> Iterator[None]:
         line = None if _FULL_TRACEBACK else explain(error)
         if line is None:
             raise
-        if type(error).__name__ == "NotFinite" and rank() > 0:
-            sys.exit(1)  # every rank stops for it, and rank 0 says so
+        if type(error).__name__ in ("ConfigError", "NotFinite") and rank() > 0:
+            sys.exit(1)  # every rank finds it, and rank 0 says so
         sys.exit(f"error: {line}")
 
 
@@ -77,8 +77,15 @@ def explain(error: BaseException) -> str | None:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
     if isinstance(error, ValueError) or type(error).__name__ in ("NotFinite", "MisconfigurationException"):
-        return " ".join(str(error).split())
+        hint = "" if _raised_here(error) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
+        return " ".join(str(error).split()) + hint
     return None
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether our own code found the mistake, whose line then says all; what a library found may need a search."""
+    frames = list(walk_tb(error.__traceback__))
+    return bool(frames) and str(frames[-1][0].f_globals.get("__name__")).startswith("denoiselab")
 
 
 def _override_at(error: BaseException) -> str | None:

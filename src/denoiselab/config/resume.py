@@ -17,9 +17,9 @@ from denoiselab.files import write_atomically
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """The checked config of train.py as a plain container.
 
-    With resume=DIR it is the one that DIR/config.yaml holds; beside it only trainer.KEY=VALUE may change (more epochs,
-    another device), since anything else would be another run. What was to happen after the last epoch happens after
-    the new last one too.
+    With resume=DIR it is the one that DIR/config.yaml holds; only trainer.KEY=VALUE may change (more epochs, another
+    device), and the runs it is shown beside, since anything else would be another run. What was to happen after the
+    last epoch happens after the new last one too.
 
     Args:
         cfg: as Hydra composed it.
@@ -43,8 +43,9 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     for name, value in values.items():
         if name == "resume" or name.startswith("hydra"):
             continue
-        if not name.startswith("trainer."):
-            raise ConfigError(f"{name}={value}: allowed beside resume are trainer.{{{', '.join(_trainer_keys())}}}")
+        if name != "beside" and not name.startswith("trainer."):
+            keys = ", ".join(_trainer_keys())
+            raise ConfigError(f"{name}={value}: allowed beside resume are beside and trainer.{{{keys}}}")
         OmegaConf.update(saved, name, OmegaConf.select(cfg, name))
     saved.resume = str(directory)
     try:

@@ -176,7 +176,7 @@ class MetricsConfig:
 class LossCurveConfig:
     _target_: str = "denoiselab.training.LossCurve"
     title: str = MISSING
-    beside: str | None = MISSING
+    beside: list[str] = MISSING
 
 
 @dataclass
@@ -223,6 +223,7 @@ class SamplesConfig(PictureConfig):
     guidance_scale: float | None = None
     zero_class: bool = MISSING
     animate: bool = MISSING
+    beside: list[str] = MISSING
 
 
 @dataclass
@@ -278,11 +279,13 @@ class TrainConfig:
         name: of the run; part of its default directory and of its record in Weights & Biases.
         seed: of weights, data order, noise, class dropout and pictures.
         resume: the run directory to go on with, or null.
+        beside: run directories whose losses and grids are drawn beside this run's.
     """
 
     name: str = "custom"
     seed: int = 0
     resume: str | None = None
+    beside: list[str] = field(default_factory=list)
     model: Any = MISSING
     schedule: Any = MISSING
     solver: Any = None

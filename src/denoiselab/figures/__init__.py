@@ -2,6 +2,6 @@
 
 from denoiselab.figures.animations import animation
 from denoiselab.figures.curves import loss_curve, loss_curves
-from denoiselab.figures.grids import grid, panel, save_grid
+from denoiselab.figures.grids import grid, panel, save_grid, stack
 
-__all__ = ["animation", "grid", "loss_curve", "loss_curves", "panel", "save_grid"]
+__all__ = ["animation", "grid", "loss_curve", "loss_curves", "panel", "save_grid", "stack"]

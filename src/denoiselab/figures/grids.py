@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
@@ -91,6 +92,18 @@ def panel(
         column_labels=column_labels,
         title=title,
     )
+
+
+def stack(grids: Mapping[str, Tensor], path: str | Path, *, title: str | None = None) -> Path:
+    """Write grids {label: (C, H, W)} in [0, 1], each as `grid` makes it, one under the other, as `save_grid` does.
+
+    Smaller grids are black on the right and below. Raises ValueError as `save_grid` does, and if grids is empty.
+    """
+    if not grids:
+        raise ValueError("grids is empty; allowed: one or more {label: (C, H, W)}")
+    height, width = (max(each.shape[side] for each in grids.values()) for side in (1, 2))
+    padded = [F.pad(each, (0, width - each.shape[2], 0, height - each.shape[1])) for each in grids.values()]
+    return save_grid(torch.stack(padded), path, columns=1, row_labels=list(grids), title=title)
 
 
 def check_images(images: Tensor) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from denoiselab.figures import loss_curve, loss_curves
 from denoiselab.files import write_atomically
+from denoiselab.training.runs import read_losses, read_metrics, read_name
 
 COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "val_loss")
 
@@ -135,49 +136,32 @@ class Metrics(L.Callback):
         self.since = time.perf_counter()
 
 
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, as strings; none where there is no file. A row cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if row["val_loss"] is not None]
-
-
 class LossCurve(L.Callback):
     """figures/loss.png after every epoch: the loss of every step on a log axis, with the epoch averages.
 
     Args:
         directory: the run directory, whose metrics.csv is drawn.
         title: the picture's title.
-        beside: another run's directory; its losses and these are drawn into one picture, figures/loss_beside.png.
+        beside: directories of other runs, whose losses and these are drawn into one picture, figures/loss_beside.png.
     """
 
-    def __init__(self, directory: str | Path, title: str, beside: str | Path | None = None) -> None:
-        self.directory, self.title, self.beside = Path(directory), title, beside
+    def __init__(self, directory: str | Path, title: str, beside: Iterable[str | Path] = ()) -> None:
+        self.directory, self.title, self.beside = Path(directory), title, [Path(run) for run in beside]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         held_out = [row for row in read_metrics(self.directory / "metrics.csv") if row["val_loss"]]
         validation = [int(row["step"]) for row in held_out], [float(row["val_loss"]) for row in held_out]
-        curve = _curve(self.directory)
+        curve = read_losses(self.directory)
         path = self.directory / "figures" / "loss.png"
         loss_curve(path, *curve, title=self.title, validation=validation)
         log_picture(trainer, path)
-        if self.beside is not None:
+        if self.beside:
             path = self.directory / "figures" / "loss_beside.png"
-            loss_curves(path, {self.title: curve, str(self.beside): _curve(Path(self.beside))}, title="loss")
+            others = {f"{read_name(run)} ({run.name})": read_losses(run) for run in self.beside}
+            loss_curves(path, {self.title: curve, **others}, title="loss of each step")
             log_picture(trainer, path)
-
-
-def _curve(directory: Path) -> tuple[list[int], list[float], list[int]]:
-    """(steps, losses, epochs) of a run's training."""
-    rows = [row for row in read_metrics(directory / "metrics.csv") if row["loss"]]
-    return (
-        [int(row["step"]) for row in rows],
-        [float(row["loss"]) for row in rows],
-        [int(row["epoch"]) for row in rows],
-    )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from denoiselab.denoise import Estimate
-from denoiselab.figures import animation, panel, save_grid
+from denoiselab.figures import animation, grid, panel, save_grid, stack
 from denoiselab.noise import ImageNoise
 from denoiselab.sample import Solver, sample
 from denoiselab.training.callbacks import log_picture
 from denoiselab.training.modules import OneStepModule, PixelModule
+from denoiselab.training.runs import read_name, read_samples
 
 FRAMES = 60  # of an animation
 
@@ -150,7 +151,8 @@ class SampleGrids(PictureCallback):
     """samples_epoch_NNN.png: samples of a time- or class-conditioned model (B2), and an animation of the last grid.
 
     A class model's columns are the digits. With `zero_class` its samples without a class are drawn as well, from the
-    same noise, as zero_class_epoch_NNN.png (B2.6b).
+    same noise, as zero_class_epoch_NNN.png (B2.6b). Where there is more than one grid to look at, beside_epoch_NNN.png
+    has them all, one under the other: this model's, without a class, and those of the runs `beside` (B2.6b, B2.6c).
 
     Args:
         solver: turns an estimate into the next x.
@@ -161,6 +163,7 @@ class SampleGrids(PictureCallback):
         guidance_scale: of classifier-free guidance; None for a model without classes.
         zero_class: whether to draw the class model with the class vector all zero.
         animate: whether samples.gif is made of the last epoch's grid.
+        beside: directories of other runs, whose grid of the same epoch, or of their last, is shown with this run's.
     """
 
     def __init__(
@@ -176,6 +179,7 @@ class SampleGrids(PictureCallback):
         guidance_scale: float | None = None,
         zero_class: bool = False,
         animate: bool = True,
+        beside: Iterable[str | Path] = (),
     ) -> None:
         super().__init__(directory, epochs, seed)
         width = columns if digits is None else len(digits)
@@ -184,6 +188,7 @@ class SampleGrids(PictureCallback):
         self.solver, self.steps, self.rows = solver, steps, rows
         self.digits, self.columns = digits, width
         self.guidance_scale, self.zero_class, self.animate = guidance_scale, zero_class, animate
+        self.beside = [Path(run) for run in beside]
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
         labels = None if self.digits is None else torch.tensor([*self.digits] * self.rows, device=module.device)
@@ -193,11 +198,19 @@ class SampleGrids(PictureCallback):
         scale = "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
         digits = None if self.digits is None else [str(digit) for digit in self.digits]
         self.save_samples(trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}", digits)
+        grids = {f"this run{scale}": grid(images, self.columns)}
         if frames is not None:
             animation(frames, self.figures / "samples.gif", self.columns)
         if self.zero_class and condition is not None:
             images = self.samples(trainer, module, torch.zeros_like(condition), None, None)
             self.save_samples(trainer, f"zero_class_epoch_{epoch:03d}", images, f"no class, after epoch {epoch}")
+            grids["this run, no class"] = grid(images, self.columns)
+        for run in self.beside:
+            samples, found = read_samples(run, epoch)
+            grids[f"{read_name(run)} ({run.name}), epoch {found}"] = samples
+        if len(grids) > 1:
+            name, title = f"beside_epoch_{epoch:03d}", f"samples after epoch {epoch}"
+            log_picture(trainer, stack(grids, self.figures / f"{name}.png", title=title))
 
     def samples(
         self,

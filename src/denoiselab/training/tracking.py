@@ -57,6 +57,13 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def recorded_id(directory: str | Path) -> str | None:
+    """The id of the last record in directory/wandb, [offline-]run-DATE_TIME-.../run-ID.wandb; None without one."""
+    records = Path(directory).glob("wandb/*run-*/run-*.wandb")
+    last = max(records, key=lambda record: record.parent.name.removeprefix("offline-"), default=None)
+    return None if last is None else last.stem.removeprefix("run-")
+
+
 def wandb_logger(
     directory: str | Path,
     name: str,
@@ -69,7 +76,7 @@ def wandb_logger(
     """A logger that records the run's config and git state, under directory/wandb when offline as well.
 
     An account that cannot be reached or does not let us in is no reason not to train: it is said in one line, and the
-    record is kept offline.
+    record is kept offline. A run directory that was recorded before goes on under the same id.
 
     Args:
         run_config: the resolved config, a plain container.
@@ -78,6 +85,7 @@ def wandb_logger(
     os.environ.setdefault("WANDB_SILENT", "true")
     Path(directory).mkdir(parents=True, exist_ok=True)
     config = {**run_config, "git": git_state(Path(__file__).parent)}
+    before = recorded_id(directory)
 
     def start(mode: str) -> wandb.Run:
         return wandb.init(
@@ -88,6 +96,8 @@ def wandb_logger(
             group=group,
             tags=list(tags),
             config=config,
+            id=before,
+            resume="allow" if before and mode == "online" else None,  # offline it is the sync that joins the two
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(init_timeout=SECONDS_TO_CONNECT),
         )
