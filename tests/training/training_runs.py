@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def terminate_after(run_checkpoints: Callable[[], Checkpoints], step: int) -> Ho
 
     def after_step(trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.global_step == step:
-            run_checkpoints().terminated = True
+            run_checkpoints().signal = signal.SIGTERM
 
     return Hook(after_step)
 

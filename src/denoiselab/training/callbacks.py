@@ -31,7 +31,7 @@ class NotFinite(RuntimeError):
 
 
 class Preempted(RuntimeError):
-    """SIGTERM arrived and the run is saved."""
+    """SIGTERM (or SLURM's SIGUSR2) arrived and the run is saved."""
 
 
 def log_picture(trainer: L.Trainer, path: Path) -> None:
@@ -196,7 +196,7 @@ class Checkpoints(L.Callback):
     def __init__(self, directory: str | Path, epochs: Iterable[int]) -> None:
         self.directory, self.epochs = Path(directory) / "checkpoints", set(epochs)
         self.best = math.inf
-        self.terminated = False
+        self.signal: signal.Signals | None = None
 
     @property
     def last(self) -> Path:
@@ -219,7 +219,7 @@ class Checkpoints(L.Callback):
             signal.signal(signal.SIGUSR2, self._terminate)
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
-        self.terminated = True
+        self.signal = signal.Signals(signum)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -234,10 +234,11 @@ class Checkpoints(L.Callback):
 
     def _agreed(self, trainer: L.Trainer) -> bool:
         """Whether any rank has had the signal."""
-        return trainer.strategy.reduce_boolean_decision(self.terminated, all=False)
+        return trainer.strategy.reduce_boolean_decision(self.signal is not None, all=False)
 
     def _stop(self, trainer: L.Trainer) -> NoReturn:
-        raise Preempted(f"stopped by SIGTERM at step {trainer.global_step}, saved in {self.last}")
+        name = self.signal.name if self.signal else "a signal to another rank"
+        raise Preempted(f"stopped by {name} at step {trainer.global_step}, saved in {self.last}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics.get("val_loss", math.inf))
