@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script, save_config, train_config
+from denoiselab.runs import held
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -24,18 +26,22 @@ def main(cfg: DictConfig) -> float | None:
     sweep = job.sweep.dir if job.mode is RunMode.MULTIRUN else None
     with one_line_errors():
         config = train_config(cfg, job.overrides.task)
-        if sweep and config["trainer"]["strategy"] == "ddp":
-            raise ConfigError(
-                "trainer.strategy=ddp: allowed in a sweep (-m) is auto, every rank would replay the sweep"
-            )
+        if sweep:
+            one_process = {"strategy": "auto", "devices": 1, "num_nodes": 1}
+            for name, allowed in one_process.items():
+                value = config["trainer"][name]
+                why = f"allowed in a sweep (-m) is {allowed}, every rank would replay the sweep"
+                if value != allowed:
+                    raise ConfigError(f"trainer.{name}={value}: {why}")
         directory = Path(config["resume"] or job.runtime.output_dir)
-        if rank() == 0 and not config["resume"]:
-            if (directory / "checkpoints" / "last.ckpt").exists():
-                raise ConfigError(
-                    f"hydra.run.dir={directory}: holds a run; go on with resume={directory}, or take another"
-                )
-            save_config(config, directory)
-        return train(config, directory, sweep)
+        with held(directory) if rank() == 0 else nullcontext():
+            if rank() == 0 and not config["resume"]:
+                if (directory / "checkpoints" / "last.ckpt").exists():
+                    raise ConfigError(
+                        f"hydra.run.dir={directory}: holds a run; go on with resume={directory}, or take another"
+                    )
+                save_config(config, directory)
+            return train(config, directory, sweep)
 
 
 def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float | None:
@@ -91,6 +97,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         return float("inf")
     if trainer.is_global_zero:
         print(f"pictures: {directory / 'figures'}")
+    if sweep and callbacks[-1].signal:  # of Checkpoints, which had nothing to stop: it came in the last epoch
+        sys.exit()
     value = trainer.callback_metrics.get("val_loss")
     return None if value is None else float(value)
 
@@ -104,6 +112,8 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
         if node is None or (name == "ema" and node["decay"] is None):
             continue
         extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
+        if name in ("samples", "loss_curve"):
+            extra["beside"] = config["beside"]
         if name == "samples":
             extra["solver"] = instantiate(config["solver"])
             extra["steps"] = min(node["steps"], sampling_steps or node["steps"])

@@ -27,11 +27,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nets": set(),
     "data": {"noise"},
     "checkpoint": set(),
-    "training": {"noise", "denoise", "sample", "nets", "figures", "checkpoint"},
+    "runs": set(),
+    "training": {"noise", "denoise", "sample", "nets", "figures", "checkpoint", "runs"},
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
     "evaluation": set(),
     "figures": set(),
-    "config": set(),
+    "config": {"runs"},
     "__init__": set(),
 }
 # The only units that may import a third-party package.

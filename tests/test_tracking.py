@@ -16,7 +16,7 @@ from composing import ROOT, TINY, checked, load_train, wandb_record
 from PIL import Image
 
 from denoiselab.config import save_config
-from denoiselab.training import tracking
+from denoiselab.training import Preempted, tracking
 from denoiselab.training.tracking import git_state, recorded_id, recording, wandb_logger, wandb_mode
 
 train = load_train()
@@ -110,7 +110,9 @@ def test_two_runs_of_one_process_have_a_record_each(tmp_path: Path) -> None:
     with pytest.raises(KeyError), recording(logger_in(tmp_path / "1")):
         raise KeyError
     assert wandb.run is None
-    assert [wandb_record(tmp_path / name)["exit"] for name in "01"] == [0, 1]
+    with pytest.raises(Preempted), recording(logger_in(tmp_path / "2")):
+        raise Preempted
+    assert [wandb_record(tmp_path / name)["exit"] for name in "012"] == [0, 1, 0]
     with recording(None):
         pass
 

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import math
+import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,13 @@ import pytest
 import torch
 import yaml
 from composing import CONF, TINY, answer, checked, load_train, run_train
+from hydra.errors import InstantiationException
 from PIL import Image
 
 from denoiselab.config import save_config
-from denoiselab.training import NotFinite
+from denoiselab.config.errors import explain
+from denoiselab.runs import held
+from denoiselab.training import LossCurve, NotFinite
 
 train = load_train()
 
@@ -41,6 +46,10 @@ class Finished:
     @property
     def metrics(self) -> Metrics:
         return read_metrics(self.directory)
+
+
+def rows_with(directory: Path, column: str) -> Metrics:
+    return [row for row in read_metrics(directory) if row[column]]
 
 
 def read_metrics(directory: Path) -> Metrics:
@@ -242,13 +251,72 @@ def test_runs_beside_must_have_what_is_shown(tmp_path: Path) -> None:
     few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
     run(tmp_path / "a", *few)
     line = answer("experiment=class_flow", f"beside=[{tmp_path / 'a'}]")
-    assert line.startswith(f"beside={tmp_path / 'a'}: allowed is runs with a figures/samples_epoch_NNN.png")
-    assert checked(*few, f"beside=[{tmp_path / 'a'}]")["callbacks"]["loss_curve"]["beside"] == [str(tmp_path / "a")]
-    # Whoever moved them may still go on.
+    assert line == f"beside={tmp_path / 'a'}: allowed is runs with a figures/samples_epoch_NNN.png"
+    twice = answer(*few, f"beside=[{tmp_path / 'a'},{tmp_path / 'a'}]")
+    assert twice.endswith("allowed is directories whose last two names differ")
+    header, *_ = (tmp_path / "a" / "metrics.csv").read_text().splitlines()
+    (tmp_path / "a" / "metrics.csv").write_text(header + "\n")
+    assert answer(*few, f"beside=[{tmp_path / 'a'}]").endswith("allowed is runs with losses in their metrics.csv")
+
+
+def test_a_run_whose_neighbour_has_moved_goes_on_without_it(tmp_path: Path) -> None:
+    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    run(tmp_path / "a", *few)
     run(tmp_path / "b", *few, f"beside=[{tmp_path / 'a'}]")
+    picture = tmp_path / "b" / "figures" / "loss_beside.png"
+    before = picture.read_bytes()
     shutil.move(tmp_path / "a", tmp_path / "elsewhere")
-    assert answer(f"resume={tmp_path / 'b'}").startswith(f"resume={tmp_path / 'b'}: beside=")
-    assert checked(f"resume={tmp_path / 'b'}", "beside=[]", "trainer.max_epochs=2")["beside"] == []
+    words = (f"resume={tmp_path / 'b'}", "trainer.max_epochs=2")
+    assert answer(*words).startswith(f"resume={tmp_path / 'b'}: beside={tmp_path / 'a'}: allowed is run directories")
+    assert len(run(tmp_path / "b", *words, "beside=[]").metrics) == 2 * (STEPS + 1)
+    assert picture.read_bytes() == before
+    run(tmp_path / "b", words[0], "trainer.max_epochs=3", f"beside=[{tmp_path / 'elsewhere'}]")
+    assert picture.read_bytes() != before
+
+
+def test_a_key_that_the_saved_config_should_not_have_is_named(tmp_path: Path) -> None:
+    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    run(tmp_path, *few)
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("    width: 4", "    width: 4\n    widht: 8"))
+    with pytest.raises(InstantiationException) as caught:
+        run(tmp_path, f"resume={tmp_path}", "trainer.max_epochs=2")
+    line = explain(caught.value)
+    assert line is not None and "unexpected keyword argument 'widht'" in line and line.endswith("full_key: net")
+
+
+def test_a_signal_in_a_jobs_last_epoch_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job itself is complete by then."""
+    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    monkeypatch.setattr(LossCurve, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert train.train(checked(*few), tmp_path / "alone", None) > 0
+    with pytest.raises(SystemExit):
+        train.train(checked(*few), tmp_path / "job", "outputs/sweep/a/b")
+    assert (tmp_path / "job" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_two_processes_do_not_run_in_one_directory(tmp_path: Path) -> None:
+    with held(tmp_path / "run"):
+        done = run_train("experiment=denoiser", *TINY, f"hydra.run.dir={tmp_path / 'run'}", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: hydra.run.dir={tmp_path / 'run'}: another process is running there; take another\n"
+    assert list((tmp_path / "run").iterdir()) == []
+    with held(tmp_path / "run"):  # free again
+        pass
+
+
+@pytest.mark.parametrize("sweep", [None, "outputs/sweep/a/b"])
+def test_samples_that_are_no_numbers_are_a_divergence(tmp_path: Path, sweep: str | None) -> None:
+    """Its losses are finite, so that no other check finds it."""
+    few = ("experiment=class_flow", *TINY, "logger=none", "data.batch_size=8", "callbacks.samples.rows=1")
+    config = checked(*few, "callbacks.samples.guidance_scale=1e38")
+    with contextlib.ExitStack() as stack:
+        if sweep is None:
+            message = r"^samples with NaN or infinite pixels after epoch 1: allowed are finite numbers; try a smaller"
+            stack.enter_context(pytest.raises(NotFinite, match=message))
+        assert train.train(config, tmp_path, sweep) == math.inf
+    assert all(math.isfinite(float(row["loss"])) for row in rows_with(tmp_path, "loss"))
+    assert not (tmp_path / "figures").exists()
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
@@ -262,7 +330,8 @@ def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> Non
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
 
 
-def test_a_sweep_over_ddp_is_refused(tmp_path: Path) -> None:
-    done = run_train("-m", *TINY, "trainer.strategy=ddp", "seed=0,1", folder=tmp_path)
+@pytest.mark.parametrize("word", ["trainer.strategy=ddp", "trainer.devices=2", "trainer.num_nodes=2"])
+def test_a_sweep_over_several_processes_is_refused(tmp_path: Path, word: str) -> None:
+    done = run_train("-m", *TINY, word, "seed=0,1", folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.strip().startswith("error: trainer.strategy=ddp: allowed in a sweep")
+    assert done.stderr.strip().startswith(f"error: {word}: allowed in a sweep")

@@ -23,18 +23,28 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-        with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming_full_disks(path):
+            yield temporary
+            with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disks(path: str | Path) -> Iterator[None]:
+    """Makes an OSError of the body that is a full disk, or a file beyond the size allowed, name `path`: a write's own
+    names nothing.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, "disk full, file not written", str(path)) from error
         if error.errno == errno.EFBIG:
             raise OSError(error.errno, "larger than the limit on files, not written", str(path)) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_suffix(path: str | Path, suffix: str) -> Path:

@@ -25,7 +25,8 @@ PREDICTIONS = ("eps", "x_0", "velocity")
 def key(*parts: int | str) -> int:
     """A generator seed in [0, 2^63) for a tuple of integers and words, e.g. key(seed, image_index, "sampling").
 
-    A hash and not a sum, so that (seed 1, image 0) and (seed 0, image 1) share nothing.
+    A hash and not a sum, so that (seed 1, image 0) and (seed 0, image 1) share nothing. torch's CPU generator takes the
+    low 32 bits of it: of n images, two have the same noise with a chance of about n^2 / 2^33 (1 % for 10,000).
     """
     parts = tuple(part if isinstance(part, str) else int(part) for part in parts)  # numpy's integers print otherwise
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
@@ -161,6 +162,7 @@ class VariancePreserving(GaussianPath):
             raise ValueError(f"betas of shape {tuple(betas.shape)}: allowed is a list of numbers between 0 and 1")
         self.T = len(betas)
         self.abar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
+        self._on_device: dict[torch.device, Tensor] = {}
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._abar(t).sqrt()
@@ -169,8 +171,9 @@ class VariancePreserving(GaussianPath):
         return (1 - self._abar(t)).sqrt()
 
     def _abar(self, t: Tensor) -> Tensor:
-        self.abar = self.abar.to(t.device)  # once, not at every step
-        return self.abar[t]
+        if t.device not in self._on_device:  # times of solvers are on the CPU, those of networks where the images are
+            self._on_device[t.device] = self.abar.to(t.device)
+        return self._on_device[t.device][t]
 
     def velocity_weights(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return -self.sigma(t), self.alpha(t)

@@ -29,7 +29,7 @@ train = load_train()
 PASSED = {
     "model": {"path", "prediction", "seed"},
     "data": {"seed"},
-    "callbacks": {"directory", "solver"},
+    "callbacks": {"directory", "solver", "beside"},
     "trainer": {"directory", "callbacks", "logger"},
     "logger": {"directory", "name", "run_config"},
 }

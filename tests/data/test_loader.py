@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -114,11 +114,11 @@ def test_a_shorter_epoch_is_the_beginning_of_a_whole_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0: allowed is 1 to 53, of 53 images"),
-        ({"batch_size": 54}, "batch_size=54: allowed is 1 to 53, of 53 images"),
-        ({"batch_size": 27, "world_size": 2}, "batch_size=27 on 2 ranks: allowed is 1 to 26, of 53 images"),
-        ({"steps_per_epoch": 14}, "steps_per_epoch=14 with batch_size=4: allowed is 1 to 13, or null"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch=0 with batch_size=4: allowed is 1 to 13, or null"),
+        ({"batch_size": 0}, "data.batch_size=0: allowed is 1 to 53, of 53 images"),
+        ({"batch_size": 54}, "data.batch_size=54: allowed is 1 to 53, of 53 images"),
+        ({"batch_size": 27, "world_size": 2}, "data.batch_size=27 on 2 ranks: allowed is 1 to 26, of 53 images"),
+        ({"steps_per_epoch": 14}, "data.steps_per_epoch=14 with data.batch_size=4: allowed is 1 to 13, or null"),
+        ({"steps_per_epoch": 0}, "data.steps_per_epoch=0 with data.batch_size=4: allowed is 1 to 13, or null"),
     ],
 )
 def test_impossible_numbers_are_refused_by_name(settings: dict[str, int], message: str) -> None:
@@ -127,6 +127,7 @@ def test_impossible_numbers_are_refused_by_name(settings: dict[str, int], messag
 
 
 @given(n=st.integers(4, 60), batch_size=st.integers(1, 20), world=st.integers(1, 4))
+@example(n=5, batch_size=1, world=2)
 def test_validation_shows_every_image_once_in_equally_many_batches(n: int, batch_size: int, world: int) -> None:
     ranks = [IndexedLoader(*numbered(n), batch_size, rank, world) for rank in range(world)]
     batches = [list(rank) for rank in ranks]
@@ -136,12 +137,12 @@ def test_validation_shows_every_image_once_in_equally_many_batches(n: int, batch
     in_turn = [batch for turn in zip(*batches, strict=True) for batch in turn]
     assert torch.cat([indices for _, _, indices in in_turn]).tolist() == list(range(n))
     for x, labels, indices in in_turn:
-        assert 1 <= len(x) <= batch_size
+        assert 1 <= len(x) <= max(batch_size, 2 if world > 1 else 1)
         assert torch.equal(labels, indices)
         assert torch.equal(x[:, 0, 0, 0], indices.float() / 255)
     assert len(in_turn) < n / batch_size + world  # no more batches than needed
 
 
 def test_validation_with_more_ranks_than_images_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^val_size=3 on 4 ranks: allowed is 4 or more$"):
+    with pytest.raises(ValueError, match=r"^data\.val_size=3 on 4 ranks: allowed is 4 or more$"):
         IndexedLoader(*numbered(3), 8, 0, 4)

@@ -143,12 +143,12 @@ def test_setup_loads_once_and_the_mean_image_is_the_mean() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0: allowed is 1 to 40, of 40 images"),
-        ({"batch_size": 41}, "batch_size=41: allowed is 1 to 40, of 40 images"),
-        ({"val_size": 0}, "val_size=0: allowed is 1 to 40, all test images"),
-        ({"val_size": 41}, "val_size=41: allowed is 1 to 40, all test images"),
-        ({"size": 9}, "size=9: allowed is 10 or more, one image of each class"),
-        ({"steps_per_epoch": 6}, "steps_per_epoch=6 with batch_size=8: allowed is 1 to 5, or null"),
+        ({"batch_size": 0}, "data.batch_size=0: allowed is 1 to 40, of 40 images"),
+        ({"batch_size": 41}, "data.batch_size=41: allowed is 1 to 40, of 40 images"),
+        ({"val_size": 0}, "data.val_size=0: allowed is 1 to 40, all test images"),
+        ({"val_size": 41}, "data.val_size=41: allowed is 1 to 40, all test images"),
+        ({"size": 9}, "data.size=9: allowed is 10 or more, one image of each class"),
+        ({"steps_per_epoch": 6}, "data.steps_per_epoch=6 with data.batch_size=8: allowed is 1 to 5, or null"),
     ],
 )
 def test_impossible_numbers_are_refused_before_anything_is_loaded(settings: dict[str, int], message: str) -> None:

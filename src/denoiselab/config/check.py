@@ -11,8 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from denoiselab.runs import read_losses, run_label, sample_grids
+
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 CLASSES = 10  # of every data set here
+MNIST_SIZES = 60_000, 10_000  # training and test images, of Fashion-MNIST too
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")  # not mps, which has no float64 for the coefficients
 
 
@@ -105,6 +108,7 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
         most = path.get("T", 1)
         require(prediction == "x_0", "schedule.prediction", prediction, "x_0 for this model (try schedule=additive)")
         require(0 < model["t"] <= most, "model.t", model["t"], f"more than 0 and at most {most}")
+        require("T" not in path or model["t"] % 1 == 0, "model.t", model["t"], f"an integer, 1 to {most}")
     else:
         additive = path["_target_"].endswith("Additive")
         require(
@@ -115,6 +119,8 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
     one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
+    if "max_beta" in path:
+        require(0 < path["max_beta"] < 1, "schedule.path.max_beta", path["max_beta"], "more than 0 and less than 1")
     if "beta_start" in path:
         start, end = path["beta_start"], path["beta_end"]
         require(0 < start < 1, "schedule.path.beta_start", start, "more than 0 and less than 1")
@@ -126,12 +132,14 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
 
 
 def _check_data(data: dict[str, Any]) -> None:
-    require(data["batch_size"] > 0, "data.batch_size", data["batch_size"], "a positive number of images per rank")
-    require(data["val_size"] > 0, "data.val_size", data["val_size"], "a positive number of images")
-    steps = data["steps_per_epoch"]
-    require(steps is None or steps > 0, "data.steps_per_epoch", steps, "null (all) or a positive number")
     if "size" in data:
         require(data["size"] >= 10, "data.size", data["size"], "10 or more, an image of each class")
+    train, test = (data["size"], data["size"]) if "size" in data else MNIST_SIZES
+    batch, validation, steps = data["batch_size"], data["val_size"], data["steps_per_epoch"]
+    require(1 <= batch <= train, "data.batch_size", batch, f"1 to {train} images per rank")
+    require(1 <= validation <= test, "data.val_size", validation, f"1 to {test} images")
+    most = train // batch
+    require(steps is None or 1 <= steps <= most, "data.steps_per_epoch", steps, f"null (all) or 1 to {most}")
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
@@ -139,7 +147,7 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     require(trainer["num_nodes"] > 0, "trainer.num_nodes", trainer["num_nodes"], "a positive number of nodes")
     devices = trainer["devices"]
     require(
-        devices == "auto" or (isinstance(devices, int) and devices > 0),
+        devices == "auto" or (type(devices) is int and devices > 0),
         "trainer.devices",
         devices,
         "auto or a number > 0",
@@ -158,11 +166,7 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
-    for run in config["beside"]:
-        held = [(Path(run) / name).is_file() for name in ("config.yaml", "metrics.csv")]
-        require(all(held), "beside", run, "run directories, with a config.yaml and a metrics.csv")
-        grids = callbacks["samples"] is None or list(Path(run).glob("figures/samples_epoch_???.png"))
-        require(bool(grids), "beside", run, "runs with a figures/samples_epoch_NNN.png, as this one will have")
+    _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):
             key, epochs = f"callbacks.{name}.epochs", callback["epochs"]
@@ -177,7 +181,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
         require(path == "Additive", "callbacks.panels", "on", "null unless schedule=additive, whose sigmas it shows")
         sigmas = callbacks["panels"]["sigmas"]
-        require(bool(sigmas) and min(sigmas) >= 0, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
+        good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
+        require(good, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
         digits = callbacks["panels"]["digits"]
         require(1 <= digits <= 10, "callbacks.panels.digits", digits, "1 to 10")
     if callbacks["pure_noise"]:
@@ -186,6 +191,19 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         )
     if callbacks["samples"]:
         _check_samples(config, callbacks["samples"])
+
+
+def _check_beside(runs: list[str], grids: bool) -> None:
+    """Whether there is something to show, before a run has trained an epoch for it."""
+    labels = set()
+    for run in map(Path, runs):
+        try:
+            labels.add(run_label(run))
+        except (OSError, ValueError):
+            require(False, "beside", run, "run directories, with a config.yaml that has a name")
+        require(bool(read_losses(run)[0]), "beside", run, "runs with losses in their metrics.csv")
+        require(bool(not grids or sample_grids(run)), "beside", run, "runs with a figures/samples_epoch_NNN.png")
+    require(len(labels) == len(runs), "beside", runs, "directories whose last two names differ")
 
 
 def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:

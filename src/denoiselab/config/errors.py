@@ -64,6 +64,8 @@ def _choices(group: Path) -> list[str]:
 def explain(error: BaseException) -> str | None:
     """The one line for an error that a user can mend; None for what is our own mistake."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        if isinstance(error.__cause__, TypeError) and "keyword argument" in str(error.__cause__):
+            return " ".join(str(error).split())  # a key that no schema saw, in the config of a run to resume
         return explain(error.__cause__)
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)

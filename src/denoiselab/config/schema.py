@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,6 @@ class MetricsConfig:
 class LossCurveConfig:
     _target_: str = "denoiselab.training.LossCurve"
     title: str = MISSING
-    beside: list[str] = MISSING
 
 
 @dataclass
@@ -223,7 +223,6 @@ class SamplesConfig(PictureConfig):
     guidance_scale: float | None = None
     zero_class: bool = MISSING
     animate: bool = MISSING
-    beside: list[str] = MISSING
 
 
 @dataclass
@@ -327,7 +326,7 @@ def rank() -> int:
 
 
 def run_directory(script: str, name: str, resume: str | None) -> str:
-    """outputs/SCRIPT/NAME/DATE_TIME, or the directory of the run to go on with, which Hydra must not make.
+    """outputs/SCRIPT/NAME/DATE_TIME (then _2, ...), or the directory to go on with, which Hydra must not make.
 
     Under torchrun and SLURM every rank composes its own configuration, at its own second; only rank 0 writes, so the
     others get a folder outside.
@@ -337,4 +336,9 @@ def run_directory(script: str, name: str, resume: str | None) -> str:
         return resume
     if rank() > 0:
         return str(Path(tempfile.gettempdir()) / f"denoiselab_{getpass.getuser()}" / f"rank_{rank()}")
-    return f"outputs/{script}/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    directory = start = f"outputs/{script}/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for n in count(2):
+        if not Path(directory).exists():
+            break
+        directory = f"{start}_{n}"
+    return directory

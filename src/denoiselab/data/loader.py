@@ -96,8 +96,8 @@ class IndexedLoader:
     """Images in a fixed order, in batches (x, labels, indices); rank r has the batches r, r + world_size, ...
 
     The images are cut into as few nearly equal batches as batch_size and the ranks allow. Every rank has the
-    same number of them: a forward pass under DDP broadcasts BatchNorm's buffers, in evaluation too, and would
-    otherwise wait for a rank that has finished.
+    same number of them and none is empty: a forward pass under DDP broadcasts BatchNorm's buffers, in evaluation too,
+    and would otherwise wait for a rank that has finished. (With batch_size 1 that may take batches of two.)
 
     Args:
         images: uint8 (N, C, H, W).
@@ -113,9 +113,9 @@ class IndexedLoader:
         assert images.device == labels.device
         assert 0 <= rank < world_size
         if len(images) < world_size:
-            raise ValueError(f"val_size={len(images)} on {world_size} ranks: allowed is {world_size} or more")
+            raise ValueError(f"data.val_size={len(images)} on {world_size} ranks: allowed is {world_size} or more")
         self.images, self.labels = images, labels
-        rounds = -(-len(images) // (batch_size * world_size))
+        rounds = min(-(-len(images) // (batch_size * world_size)), len(images) // world_size)
         self._batches = torch.arange(len(images)).tensor_split(rounds * world_size)[rank::world_size]
 
     def __len__(self) -> int:
@@ -133,8 +133,8 @@ def check_batches(images: int, batch_size: int, world_size: int, steps_per_epoch
     ranks = f" on {world_size} ranks" if world_size > 1 else ""
     most = images // world_size
     if not 1 <= batch_size <= most:
-        raise ValueError(f"batch_size={batch_size}{ranks}: allowed is 1 to {most}, of {images} images")
+        raise ValueError(f"data.batch_size={batch_size}{ranks}: allowed is 1 to {most}, of {images} images")
     most = images // (batch_size * world_size)
     if steps_per_epoch is not None and not 1 <= steps_per_epoch <= most:
-        given = f"steps_per_epoch={steps_per_epoch} with batch_size={batch_size}{ranks}"
+        given = f"data.steps_per_epoch={steps_per_epoch} with data.batch_size={batch_size}{ranks}"
         raise ValueError(f"{given}: allowed is 1 to {most}, or null")

@@ -44,7 +44,7 @@ class ImageDataModule(lightning.LightningDataModule):
         super().__init__()
         check_batches(self.train_size, batch_size, 1, steps_per_epoch)
         if not 1 <= val_size <= self.test_size:
-            raise ValueError(f"val_size={val_size}: allowed is 1 to {self.test_size}, all test images")
+            raise ValueError(f"data.val_size={val_size}: allowed is 1 to {self.test_size}, all test images")
         self.batch_size, self.seed, self.val_size = batch_size, seed, val_size
         self.steps_per_epoch = steps_per_epoch
         self._loaded: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
@@ -193,7 +193,7 @@ class Synthetic(ImageDataModule):
         self, batch_size: int, seed: int, val_size: int, size: int = 512, steps_per_epoch: int | None = None
     ) -> None:
         if size < synthetic.CLASSES:
-            raise ValueError(f"size={size}: allowed is {synthetic.CLASSES} or more, one image of each class")
+            raise ValueError(f"data.size={size}: allowed is {synthetic.CLASSES} or more, one image of each class")
         self.train_size = self.test_size = size
         super().__init__(batch_size, seed, val_size, steps_per_epoch)
 

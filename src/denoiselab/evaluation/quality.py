@@ -44,7 +44,7 @@ class _Features(nn.Module):
 
 @torch.inference_mode()
 def frechet_distance(classifier: DigitClassifier, real: Tensor, generated: Tensor, batch_size: int = 500) -> float:
-    """The Fréchet distance between two sets of digits in the classifier's features, 0 for equal sets.
+    """The squared Fréchet distance (as FID) between two sets of digits in the classifier's features, 0 for equal sets.
 
     real, generated: (N, 1, 28, 28) float in [0, 1]; the two N may differ. Gaussians are fitted to the features
     of each set (Heusel et al., 2017, arXiv:1706.08500, equation 6) by torchmetrics, in double precision. The

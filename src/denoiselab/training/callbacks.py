@@ -20,14 +20,26 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from denoiselab.figures import loss_curve, loss_curves
-from denoiselab.files import write_atomically
-from denoiselab.training.runs import read_losses, read_metrics, read_name
+from denoiselab.files import naming_full_disks, write_atomically
+from denoiselab.runs import read_losses, read_metrics, run_label
 
 COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "val_loss")
 
 
 class NotFinite(RuntimeError):
-    """The loss or a weight is no longer a number; the last checkpoint is from before."""
+    """The loss, a weight or a sample is no longer a number; the last checkpoint is from before."""
+
+
+def not_finite(what: str, lr: float) -> NotFinite:
+    return NotFinite(
+        f"{what}: allowed are finite numbers; "
+        f"try a smaller model.optimizer.lr (now {lr:g}) or trainer.gradient_clip_val=1.0"
+    )
+
+
+def learning_rate(trainer: L.Trainer) -> float:
+    """Of the step in progress."""
+    return float(trainer.optimizers[0].param_groups[0]["lr"])
 
 
 class Preempted(RuntimeError):
@@ -77,8 +89,8 @@ class Metrics(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
-        self.pending.append((trainer.global_step, trainer.current_epoch + 1, outputs["loss"].detach(), lr))
+        row = trainer.global_step, trainer.current_epoch + 1, outputs["loss"].detach(), learning_rate(trainer)
+        self.pending.append(row)
         self.global_batch = len(batch[0]) * trainer.world_size
         if len(self.pending) >= self.every or batch_idx + 1 == trainer.num_training_batches:
             self._flush(trainer, pl_module)
@@ -102,21 +114,14 @@ class Metrics(L.Callback):
         self._append(trainer, rows)
         for row in rows:
             if not math.isfinite(row["loss"]):
-                self._stop(f"loss={row['loss']} at step {row['step']}", row["lr"])
+                raise not_finite(f"loss={row['loss']} at step {row['step']}", row["lr"])
         if not math.isfinite(norm):
-            self._stop(f"weights of norm {norm} after step {rows[-1]['step']}", rows[-1]["lr"])
-
-    @staticmethod
-    def _stop(what: str, lr: float) -> NoReturn:
-        raise NotFinite(
-            f"{what}: allowed are finite numbers; "
-            f"try a smaller model.optimizer.lr (now {lr:g}) or trainer.gradient_clip_val=1.0"
-        )
+            raise not_finite(f"weights of norm {norm} after step {rows[-1]['step']}", rows[-1]["lr"])
 
     def _append(self, trainer: L.Trainer, rows: list[dict[str, Any]]) -> None:
         if not trainer.is_global_zero:
             return
-        with open(self.path, "a", newline="") as file:
+        with naming_full_disks(self.path), open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerows(rows)
         for logger in trainer.loggers:
             for row in rows:
@@ -129,10 +134,7 @@ class Metrics(L.Callback):
             row = {"step": trainer.global_step, "epoch": trainer.current_epoch + 1, "val_loss": float(value)}
             self._append(trainer, [row])
             if not math.isfinite(row["val_loss"]):
-                self._stop(
-                    f"val_loss={row['val_loss']} after epoch {row['epoch']}",
-                    trainer.optimizers[0].param_groups[0]["lr"],
-                )
+                raise not_finite(f"val_loss={row['val_loss']} after epoch {row['epoch']}", learning_rate(trainer))
         self.since = time.perf_counter()
 
 
@@ -159,7 +161,7 @@ class LossCurve(L.Callback):
         log_picture(trainer, path)
         if self.beside:
             path = self.directory / "figures" / "loss_beside.png"
-            others = {f"{read_name(run)} ({run.name})": read_losses(run) for run in self.beside}
+            others = {run_label(run): read_losses(run) for run in self.beside}
             loss_curves(path, {self.title: curve, **others}, title="loss of each step")
             log_picture(trainer, path)
 

@@ -57,4 +57,4 @@ class Optimizer:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Adam over the parameters; the fused kernel, which is the fastest on CPU and GPU alike."""
-        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=True)
+        return torch.optim.Adam(parameters, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)

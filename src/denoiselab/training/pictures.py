@@ -13,16 +13,18 @@ from typing import Any
 
 import lightning as L
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
 from denoiselab.denoise import Estimate
 from denoiselab.figures import animation, grid, panel, save_grid, stack
 from denoiselab.noise import ImageNoise
+from denoiselab.runs import run_label, sample_grids
 from denoiselab.sample import Solver, sample
-from denoiselab.training.callbacks import log_picture
+from denoiselab.training.callbacks import learning_rate, log_picture, not_finite
 from denoiselab.training.modules import OneStepModule, PixelModule
-from denoiselab.training.runs import read_name, read_samples
 
 FRAMES = 60  # of an animation
 
@@ -55,7 +57,17 @@ class PictureCallback(L.Callback):
 
     def save(self, trainer: L.Trainer, name: str, images: Sequence[Tensor], **labels: Any) -> None:
         """A panel with a row per tensor, under figures/NAME.png, shown to the loggers too."""
+        for row in images:
+            check_finite(trainer, name, row)
         log_picture(trainer, panel([row.cpu() for row in images], self.figures / f"{name}.png", **labels))
+
+
+def check_finite(trainer: L.Trainer, what: str, images: Tensor) -> None:
+    """Raises NotFinite where a model that diverges draws no numbers: its validation loss may still be one."""
+    if not images.isfinite().all():
+        raise not_finite(
+            f"{what} with NaN or infinite pixels after epoch {trainer.current_epoch + 1}", learning_rate(trainer)
+        )
 
 
 def one_of_each(data: Any) -> Tensor:
@@ -206,8 +218,10 @@ class SampleGrids(PictureCallback):
             self.save_samples(trainer, f"zero_class_epoch_{epoch:03d}", images, f"no class, after epoch {epoch}")
             grids["this run, no class"] = grid(images, self.columns)
         for run in self.beside:
-            samples, found = read_samples(run, epoch)
-            grids[f"{read_name(run)} ({run.name}), epoch {found}"] = samples
+            others = sample_grids(run)
+            found = epoch if epoch in others else max(others)
+            with Image.open(others[found]) as picture:
+                grids[f"{run_label(run)}, epoch {found}"] = to_tensor(picture)
         if len(grids) > 1:
             name, title = f"beside_epoch_{epoch:03d}", f"samples after epoch {epoch}"
             log_picture(trainer, stack(grids, self.figures / f"{name}.png", title=title))
@@ -235,9 +249,11 @@ class SampleGrids(PictureCallback):
                 if frames is not None and step in kept:
                     frames.append(x.cpu())
 
-            return sample(
+            images = sample(
                 module.denoiser(guidance_scale), x, times, self.solver, noise, condition, callback=after_step
             ).cpu()
+        check_finite(trainer, "samples", images)
+        return images
 
     def save_samples(
         self, trainer: L.Trainer, name: str, images: Tensor, title: str, labels: list[str] | None = None

@@ -14,6 +14,8 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from denoiselab.training.callbacks import Preempted
+
 MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 SECONDS_TO_CONNECT = 30
 
@@ -115,12 +117,16 @@ def wandb_logger(
 
 @contextmanager
 def recording(logger: WandbLogger | None) -> Iterator[None]:
-    """Ends the logger's run with the body, as failed where that raises; the next run of a sweep then has its own."""
+    """Ends the logger's run with the body, as failed where that raises (but not where it was preempted and saved); the
+    next run of a sweep then has its own.
+    """
+    failed = True
     try:
         yield
-    except BaseException:
-        if logger:
-            logger.experiment.finish(exit_code=1)
+        failed = False
+    except Preempted:
+        failed = False
         raise
-    if logger:
-        logger.experiment.finish()
+    finally:
+        if logger:
+            logger.experiment.finish(exit_code=int(failed))

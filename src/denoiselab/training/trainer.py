@@ -58,8 +58,10 @@ def make_trainer(
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*")  # its own affair
     for name in ("lightning.pytorch", "lightning.fabric"):  # which devices there are not, and advertisements
         logging.getLogger(name).setLevel(logging.WARNING)
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"  # Lightning would take mps, which has no float64
+    if accelerator == "auto" and not torch.cuda.is_available():
+        accelerator = "cpu"
+    elif accelerator in ("auto", "gpu"):
+        accelerator = "cuda"  # where Lightning would take mps too, which has no float64
     on_gpu = accelerator != "cpu"
     return L.Trainer(
         default_root_dir=directory,

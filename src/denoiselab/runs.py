@@ -1,0 +1,75 @@
+"""What a run directory holds of a run that is over, or of this one so far: its name, its losses, its grids.
+
+Imports no torch: the config's check of `beside` reads it too.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keeps other processes from running in the run directory, which is made if it is missing.
+
+    Raises ValueError where another process is running there: both would write the same files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"hydra.run.dir={directory}: another process is running there; take another") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is ours
+        lock.release()
+
+
+def read_name(directory: Path) -> str:
+    """The run's name, as its config.yaml says it.
+
+    Raises OSError or ValueError, in one line, where there is none.
+    """
+    path = directory / "config.yaml"
+    try:
+        return str(yaml.safe_load(path.read_text())["name"])
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: has no name") from error
+
+
+def run_label(directory: Path) -> str:
+    """The run's name and where it lies, for pictures that show several runs: "class_flow (sweep/3)"."""
+    return f"{read_name(directory)} ({'/'.join(directory.parts[-2:])})"
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv, as strings; none where there is no file. A row cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [row for row in csv.DictReader(file) if row["val_loss"] is not None]
+
+
+def read_losses(directory: Path) -> tuple[list[int], list[float], list[int]]:
+    """(steps, losses, epochs) of the run's training, an entry per step."""
+    rows = [row for row in read_metrics(directory / "metrics.csv") if row["loss"]]
+    return (
+        [int(row["step"]) for row in rows],
+        [float(row["loss"]) for row in rows],
+        [int(row["epoch"]) for row in rows],
+    )
+
+
+def sample_grids(directory: Path) -> dict[int, Path]:
+    """The run's grids of samples, figures/samples_epoch_NNN.png, by epoch."""
+    named = [(re.fullmatch(r"samples_epoch_(\d+)\.png", path.name), path) for path in directory.glob("figures/*.png")]
+    return {int(match[1]): path for match, path in named if match}
