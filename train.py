@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script, save_config, train_config
-from denoiselab.runs import held
+from denoiselab.runs import held, removed_if_empty
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> float | None:
     """Runs one job and returns the val_loss of its last epoch, which a sweeper minimises."""
     job = HydraConfig.get()
     sweep = job.sweep.dir if job.mode is RunMode.MULTIRUN else None
-    with one_line_errors():
+    with one_line_errors(), removed_if_empty(Path(job.runtime.output_dir)):
         config = train_config(cfg, job.overrides.task)
         if sweep:
             one_process = {"strategy": "auto", "devices": 1, "num_nodes": 1}
@@ -50,8 +50,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     import torch
     from hydra.utils import instantiate
 
-    from denoiselab.training import NotFinite, Preempted, load_for_resume, recording
+    from denoiselab.training import NotFinite, Preempted, check_devices, load_for_resume, recording
 
+    check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(
         config["model"],
@@ -64,7 +65,10 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     checkpoint = None
     if config["resume"]:
         checkpoint = directory / "checkpoints" / "last.ckpt"
-        load_for_resume(checkpoint, module)
+        done, asked = load_for_resume(checkpoint, module), config["trainer"]["max_epochs"]
+        if done >= asked:
+            print(f"{directory}: complete after epoch {done}; give trainer.max_epochs=N for more")
+            return None
         if rank() == 0:
             save_config(config, directory)
 

@@ -18,7 +18,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch raises a dozen kinds, IndexError and AssertionError among them
-        reason = f"{type(error).__name__} {error}".splitlines()[0][:120].strip()
+        reason = f"{type(error).__name__} {error}".splitlines()[0].split(". ")[0].strip()
         raise ValueError(f"checkpoint {path}: truncated or no checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
         raise ValueError(f"checkpoint {path}: not written by denoiselab, it has no state_dict and config")

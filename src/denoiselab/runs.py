@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -32,6 +32,16 @@ def held(directory: Path) -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)  # while it is ours
         lock.release()
+
+
+@contextmanager
+def removed_if_empty(directory: Path) -> Iterator[None]:
+    """Removes the directory, which Hydra makes before a mistake is found, where the body leaves nothing in it."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # rmdir takes only empty ones
+            directory.rmdir()
 
 
 def read_name(directory: Path) -> str:

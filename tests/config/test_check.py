@@ -37,7 +37,7 @@ MISTAKES = [
         [*DENOISER, "callbacks.panels.sigmas=[0.1,nan]"],
         "callbacks.panels.sigmas=[0.1, nan]: allowed is one or more numbers >= 0",
     ),
-    (["beside=nowhere"], "beside: allowed is a list, e.g. [1,2]"),
+    (["beside=nowhere"], "beside=nowhere: allowed is a list, e.g. beside=[nowhere]"),
     (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),

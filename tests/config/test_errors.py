@@ -45,7 +45,15 @@ ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callback
         ("trainer.sampling_steps=few", "trainer.sampling_steps=few: allowed is a whole number"),
         ("model.optimizer.lr=high", "model.optimizer.lr=high: allowed is a number"),
         ("trainer.compile=perhaps", "trainer.compile=perhaps: allowed is true or false"),
-        ("callbacks.samples.epochs=7", "callbacks.samples.epochs: allowed is a list, e.g. [1,2]"),
+        (
+            "callbacks.samples.epochs=7",
+            "callbacks.samples.epochs=7: allowed is a list, e.g. callbacks.samples.epochs=[7]",
+        ),
+        (
+            "optimizer.lr=1",
+            "optimizer.lr: unknown key; allowed are name, seed, resume, beside, model, schedule, solver, data, "
+            "callbacks, logger, trainer (did you mean model.optimizer.lr?)",
+        ),
         ("callbacks.samples.epochs=[one]", "callbacks.samples.epochs[0]=one: allowed is a whole number"),
         (
             "callbacks.panels.digits=3",
@@ -113,19 +121,23 @@ def test_an_exception_becomes_one_line_and_a_status(tmp_path: Path) -> None:
     [
         (["seed=-1"], "error: seed=-1: allowed is 0 to 4294967295"),
         (["trainer=smok"], "error: trainer=smok: allowed are ddp, default, smoke (did you mean smoke?)"),
-        (["hydra.run.dir=/dev/null/x"], "error: /dev/null/x: Not a directory"),
+        (
+            ["hydra.run.dir=/dev/null/x"],
+            "error: hydra.run.dir: allowed is a folder that can be made; /dev/null/x: Not a directory",
+        ),
         (["resume=nowhere"], "error: resume=nowhere: allowed is a run directory, and there is none"),
         (["--config-dir", "{folder}", "experiment=mine"], "error: sed: unknown key; allowed are "),
         (["-m", "model.net.width=0,1"], "error: model.net.width=0: allowed is a positive number of channels"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_train_answers_with_one_line(tmp_path: Path, words: list[str], line: str) -> None:
+def test_train_answers_with_one_line_and_leaves_nothing(tmp_path: Path, words: list[str], line: str) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsed: 3\n")
     done = run_train(*(word.format(folder=tmp_path) for word in words), folder=tmp_path)
     assert done.returncode != 0
     assert done.stderr.startswith(line)
+    assert not [path for path in tmp_path.rglob("outputs/*/*/*") if words[0] != "-m"]  # no directory of a run
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "nowhere").exists()
 

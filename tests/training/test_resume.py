@@ -10,9 +10,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from training_runs import STEPS, Hook, class_module, differences, load, make_run, rows, stopped_run
+from training_runs import STEPS, Hook, class_module, compose_config, differences, load, make_run, rows, stopped_run
 
 from denoiselab.checkpoint import read_checkpoint
+from denoiselab.config import save_config
 from denoiselab.nets import UNet
 from denoiselab.training import ClassModule, NotFinite, load_for_resume
 
@@ -114,11 +115,24 @@ def test_rows_after_the_checkpoint_are_dropped_and_half_a_row_too(tmp_path: Path
     assert_same(tmp_path, uninterrupted)
 
 
-def test_a_finished_run_resumes_to_nothing(tmp_path: Path) -> None:
-    make_run(tmp_path, epochs=1).fit()
+def test_a_finished_run_resumes_to_nothing(tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = compose_config("data=synthetic", "trainer=smoke", "model.net.width=4", "trainer.accelerator=cpu")
+    save_config(config, tmp_path)
+    train(config, tmp_path, None)
     before = (tmp_path / "metrics.csv").read_text(), (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
-    make_run(tmp_path, epochs=1).fit(resume=True)
+    capsys.readouterr()
+    for words in ([], ["trainer.max_epochs=1"]):
+        assert train(compose_config(f"resume={tmp_path}", *words), tmp_path, None) is None
+        line = f"{tmp_path}: complete after epoch 1; give trainer.max_epochs=N for more\n"
+        assert capsys.readouterr().out == line
     assert ((tmp_path / "metrics.csv").read_text(), (tmp_path / "checkpoints" / "last.ckpt").read_bytes()) == before
+
+
+def test_how_many_epochs_a_checkpoint_has_done(tmp_path: Path) -> None:
+    stopped_run(tmp_path / "a", STEPS + 2, epochs=2).fit_until_stopped()
+    make_run(tmp_path / "b", epochs=2).fit()
+    for name, done in (("a", 1), ("b", 2)):
+        assert load_for_resume(tmp_path / name / "checkpoints" / "last.ckpt", class_module()) == done
 
 
 def test_a_resumed_run_says_nothing_of_unreliable_results(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

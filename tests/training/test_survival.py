@@ -265,7 +265,7 @@ def test_kill_9_and_resume(tmp_path: Path, train: Any) -> None:
     assert [int(row["step"]) for row in rows(tmp_path) if row["loss"]] == list(range(1, saved + 5))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR2"])
 def test_the_signal_handler_is_in_place_during_the_fit_and_gone_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -284,3 +284,13 @@ def test_the_signal_handler_is_in_place_during_the_fit_and_gone_after(
     assert run.fit_until_stopped().startswith(f"stopped by {name} at step 2,")
     assert all(getattr(handler, "__self__", None) is run.checkpoints for handler in seen)
     assert signal.getsignal(number) == before
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    def twice(trainer: L.Trainer, module: L.LightningModule) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit):  # what Lightning makes of a KeyboardInterrupt
+        make_run(tmp_path, callbacks=[Hook(twice)]).fit()
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()

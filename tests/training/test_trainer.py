@@ -12,7 +12,7 @@ from torch import nn
 from training_runs import compose_config, load, losses, make_run
 
 from denoiselab.config import one_line_errors
-from denoiselab.training import make_trainer
+from denoiselab.training import check_devices, make_trainer
 from denoiselab.training.trainer import cpu_multiplies_bf16_fast, default_precision
 
 SAPPHIRE_RAPIDS = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8"
@@ -42,6 +42,33 @@ def test_bf16_where_the_gpu_has_it(native: bool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
     for accelerator in ("auto", "gpu", "cuda"):
         assert default_precision(accelerator) == ("bf16-mixed" if native else "32-true")
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for accelerator in ("auto", "cpu"):
+        for devices in ("auto", 1, 4):
+            check_devices(accelerator, devices)
+        with pytest.raises(ValueError, match=r"^trainer\.devices=5: allowed is auto or 1 to 4, the CPU cores here$"):
+            check_devices(accelerator, 5)
+    with pytest.raises(
+        ValueError, match=r"^trainer\.accelerator=gpu: allowed is auto or cpu, torch finds no GPU here$"
+    ):
+        check_devices("gpu", 1)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    check_devices("auto", 8)
+    with pytest.raises(ValueError, match=r"^trainer\.devices=9: allowed is auto or 1 to 8, the GPUs here$"):
+        check_devices("auto", 9)
+
+
+def test_the_bar_shows_the_loss_that_was_read_last(
+    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(smoke("trainer.progress_bar=true", "callbacks.metrics.every=1"), tmp_path, None)
+    shown = "".join(capsys.readouterr())
+    assert f"loss={losses(tmp_path)[-1]:.4f}" in shown
+    assert "epoch 1/1" in shown and "sampling" not in shown  # no bars within bars where there is no terminal
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from denoiselab.config.check import nearest
@@ -77,11 +78,17 @@ def explain(error: BaseException) -> str | None:
         return f"{override}: allowed is no such key here, the node that it belongs to is null"
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}"
+        where = "hydra.run.dir: allowed is a folder that can be made; " if _makes_the_run_directory(error) else ""
+        return f"{where}{name}{error.strerror or error}"
     if isinstance(error, ValueError) or type(error).__name__ in ("NotFinite", "MisconfigurationException"):
         hint = "" if _raised_here(error) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
         return " ".join(str(error).split()) + hint
     return None
+
+
+def _makes_the_run_directory(error: BaseException) -> bool:
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    return [name for name in modules if name.split(".")[0] not in sys.stdlib_module_names][-1:] == ["hydra.core.utils"]
 
 
 def _raised_here(error: BaseException) -> bool:
@@ -125,8 +132,19 @@ def _config_mistake(error: BaseException) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         known = [str(name) for name in cause.parent_node if not str(name).startswith("_")]  # type: ignore[union-attr]
         known = [name for name in known if name != "hydra"]
-        return f"{key}: unknown key; allowed are {', '.join(known)}{nearest(key.rsplit('.')[-1], known)}{where}"
+        asked = _first_line(error).rpartition("Could not override '")[2].partition("'")[0] or key
+        paths = [path for path in _paths(cause.parent_node) if path.endswith(f".{asked}")] if "." in asked else []
+        hint = f" (did you mean {paths[0]}?)" if paths else nearest(key.rsplit(".")[-1], known)
+        return f"{asked if paths else key}: unknown key; allowed are {', '.join(known)}{hint}{where}"
     return (_wrong_type(key, cause) if key else " ".join(str(error).split())) + where
+
+
+def _paths(node: Any, prefix: str = "") -> list[str]:
+    """The dotted names of every key below a node."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return []
+    below = [_paths(node._get_node(name), f"{prefix}{name}.") for name in map(str, node)]
+    return [f"{prefix}{name}" for name in map(str, node)] + [path for paths in below for path in paths]
 
 
 def _wrong_type(key: str, error: OmegaConfBaseException) -> str:
@@ -137,7 +155,8 @@ def _wrong_type(key: str, error: OmegaConfBaseException) -> str:
     if bad := re.match(r"Value '(.*)' is not a valid bool", message):
         return f"{key}={bad.group(1)}: allowed is true or false"
     if "is not a ListConfig" in message:
-        return f"{key}: allowed is a list, e.g. [1,2]"
+        value = getattr(error, "value", None)
+        return f"{key}={value}: allowed is a list, e.g. {key}=[{value}]"
     if message.endswith("is not Optional"):
         return f"{key}=null: allowed is a value"
     return f"{key}: {message}"

@@ -52,7 +52,7 @@ def fetch(collection: Collection, root: str | Path, download: bool = True) -> Pa
         lock = FileLock(root / ".lock")
         lock.acquire()
     except OSError as error:
-        raise DataError(f"cannot write {error.filename or root}: {error.strerror}") from error
+        raise DataError(f"data.root={root}: cannot write {error.filename or root}: {error.strerror}") from error
     try:
         _fetch_missing(collection, folder, download)
     finally:

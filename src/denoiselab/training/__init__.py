@@ -7,7 +7,7 @@ from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
 from denoiselab.training.resume import load_for_resume
 from denoiselab.training.tracking import recording, wandb_logger
-from denoiselab.training.trainer import make_trainer
+from denoiselab.training.trainer import check_devices, make_trainer
 
 __all__ = [
     "EMA",
@@ -23,6 +23,7 @@ __all__ = [
     "PureNoisePanels",
     "SampleGrids",
     "TimeModule",
+    "check_devices",
     "load_for_resume",
     "make_trainer",
     "recording",

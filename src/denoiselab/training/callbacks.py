@@ -43,7 +43,7 @@ def learning_rate(trainer: L.Trainer) -> float:
 
 
 class Preempted(RuntimeError):
-    """SIGTERM (or SLURM's SIGUSR2) arrived and the run is saved."""
+    """SIGTERM, Ctrl-C or SLURM's SIGUSR2 arrived, and the run is saved."""
 
 
 def log_picture(trainer: L.Trainer, path: Path) -> None:
@@ -65,6 +65,9 @@ class Metrics(L.Callback):
     Args:
         directory: the run directory.
         every: steps between two reads, >= 1.
+
+    Attributes:
+        loss: the mean of the losses read last; None before the first read.
     """
 
     def __init__(self, directory: str | Path, every: int) -> None:
@@ -73,6 +76,7 @@ class Metrics(L.Callback):
         self.path, self.every = Path(directory) / "metrics.csv", every
         self.pending: list[tuple[int, int, Tensor, float]] = []
         self.since, self.global_batch = 0.0, 0
+        self.loss: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.pending, self.since = [], time.perf_counter()
@@ -111,6 +115,7 @@ class Metrics(L.Callback):
             for (step, epoch, _, lr), loss in zip(self.pending, losses, strict=True)
         ]
         self.pending, self.since = [], time.perf_counter()
+        self.loss = math.fsum(losses) / len(losses)
         self._append(trainer, rows)
         for row in rows:
             if not math.isfinite(row["loss"]):
@@ -184,9 +189,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Checkpoints(L.Callback):
     """checkpoints/last.ckpt and best.ckpt (lowest val_loss) after every epoch, epoch_NNN.ckpt after the asked ones.
 
-    On SIGTERM the step in progress is finished, last.ckpt is saved and Preempted is raised. Under DDP the ranks agree
-    every `agree_every` steps and at the end of an epoch. List it after every other callback, so that what it saves is
-    what they have done.
+    On SIGTERM or Ctrl-C the step in progress is finished, last.ckpt is saved and Preempted is raised; a second Ctrl-C
+    does not wait. Under DDP the ranks agree every `agree_every` steps and at the end of an epoch. List it after every
+    other callback, so that what it saves is what they have done.
 
     Args:
         directory: the run directory.
@@ -217,11 +222,15 @@ class Checkpoints(L.Callback):
         # In place of Lightning's handler, which stops in the middle of validation as well, where no exact resume is
         # possible.
         signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGINT, self._terminate)
         if "SLURM_JOB_ID" in os.environ:  # submitit asks SLURM for this one before the time runs out
             signal.signal(signal.SIGUSR2, self._terminate)
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(signum)
+        if self.signal is signal.SIGINT:
+            print("\nstopping after this step (a validation or picture in progress ends first); Ctrl-C again: at once")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

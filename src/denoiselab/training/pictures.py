@@ -6,6 +6,7 @@ weights. Noise is keyed by (seed, image number, purpose), so the same cell of tw
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -264,4 +265,5 @@ class SampleGrids(PictureCallback):
 
 
 def _shows_bar(trainer: L.Trainer) -> bool:
-    return trainer.progress_bar_callback is not None
+    """A bar within a bar needs a cursor that can go up: in a file it leaves escape codes."""
+    return trainer.progress_bar_callback is not None and sys.stderr.isatty()

@@ -7,9 +7,11 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from denoiselab.training.callbacks import Metrics
+
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with epochs counted from 1, as everything else here counts them."""
+    """Lightning's bar with epochs counted from 1, as everything else here counts them, and the loss last read."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, *rest: Any) -> None:
         super().on_train_epoch_start(trainer, *rest)
@@ -18,4 +20,8 @@ class ProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)  # the logger's version, which says nothing to anybody
+        # Metrics reads the losses now and then; to read one here would wait for the device at every step.
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Metrics) and callback.loss is not None:
+                metrics["loss"] = f"{callback.loss:.4f}"
         return metrics

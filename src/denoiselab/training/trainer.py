@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import warnings
 from collections.abc import Sequence
@@ -33,6 +34,18 @@ def default_precision(accelerator: str) -> str:
     info = Path("/proc/cpuinfo")
     on_cpu = accelerator in ("auto", "cpu") and platform.machine() in ("x86_64", "AMD64") and info.exists()
     return "bf16-mixed" if on_cpu and cpu_multiplies_bf16_fast(info.read_text()) else "32-true"
+
+
+def check_devices(accelerator: str, devices: int | str) -> None:
+    """Raises ValueError for an accelerator, or a number of devices, that this machine has not."""
+    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
+    if accelerator in ("gpu", "cuda") and not gpus:
+        raise ValueError(f"trainer.accelerator={accelerator}: allowed is auto or cpu, torch finds no GPU here")
+    on_gpu = accelerator != "cpu" and gpus
+    most = gpus if on_gpu else max(cores, 2)  # two processes show what DDP does on a single core too
+    if isinstance(devices, int) and devices > most:
+        kind = "GPUs" if on_gpu else "CPU cores"
+        raise ValueError(f"trainer.devices={devices}: allowed is auto or 1 to {most}, the {kind} here")
 
 
 def make_trainer(
