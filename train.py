@@ -67,7 +67,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         checkpoint = directory / "checkpoints" / "last.ckpt"
         done, asked = load_for_resume(checkpoint, module), config["trainer"]["max_epochs"]
         if done >= asked:
-            print(f"{directory}: complete after epoch {done}; give trainer.max_epochs=N for more")
+            if rank() == 0:
+                print(f"{directory}: complete after epoch {done}; give trainer.max_epochs=N for more")
             return None
         if rank() == 0:
             save_config(config, directory)

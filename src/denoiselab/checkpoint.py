@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch raises a dozen kinds, IndexError and AssertionError among them
-        reason = f"{type(error).__name__} {error}".splitlines()[0].split(". ")[0].strip()
+        reason = shorten(f"{type(error).__name__} {error}".splitlines()[0].split(". ")[0], 120)
         raise ValueError(f"checkpoint {path}: truncated or no checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
         raise ValueError(f"checkpoint {path}: not written by denoiselab, it has no state_dict and config")

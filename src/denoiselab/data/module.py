@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from denoiselab.data.loader import IndexedLoader, StepLoader, check_batches
 from denoiselab.data.sources import fetch
 
 
-class ImageDataModule(lightning.LightningDataModule):
+class ImageDataModule(lightning.LightningDataModule, ABC):
     """Images with class labels, in memory. A subclass says its sizes and how to load.
 
     The trainer must be built with use_distributed_sampler=False: the loaders shard themselves.
@@ -49,9 +50,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self._loaded: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
+    @abstractmethod
     def load(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Training images uint8 (N, C, H, W), their labels int64 (N,), test images and labels, on the CPU."""
-        raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the data set into memory; Lightning calls it for each stage, and only the first call does."""
