@@ -57,7 +57,7 @@ def test_a_network_that_knows_the_truth_gives_the_truth(name: str, prediction: s
     estimate = NetworkDenoiser(net, path, prediction)(x_t, t)
     torch.testing.assert_close(estimate.x_0, x_0, rtol=0, atol=1e-5)
     torch.testing.assert_close(estimate.eps, eps, rtol=0, atol=1e-5)
-    assert estimate.log_variance is None
+    assert estimate.log_variance_weight is None
 
 
 @every_path
@@ -192,7 +192,7 @@ def test_scales_zero_and_one_are_one_branch_bit_for_bit(
     got, alone = guided(X, T, CLASSES), Recording(learned_variance)(X, T, condition)
     assert torch.equal(got.x_0, alone.x_0) and torch.equal(got.eps, alone.eps)
     if learned_variance:
-        assert torch.equal(got.log_variance, alone.log_variance)
+        assert torch.equal(got.log_variance_weight, alone.log_variance_weight)
     ((x_t, _, asked),) = inner.calls  # one call, on B and not on 2B
     assert len(x_t) == 3
     assert torch.equal(asked, condition)
@@ -233,8 +233,8 @@ def test_mixing_estimates_is_mixing_predictions(name: str, prediction: str) -> N
 @pytest.mark.parametrize("scale", [0.5, 7.0, -1.0])
 def test_the_learned_variance_is_the_conditional_branchs(scale: float) -> None:
     got = guide(scale, learned_variance=True)[0](X, T, CLASSES)
-    assert torch.equal(got.log_variance, Recording(True)(X, T, CLASSES).log_variance)
-    assert guide(scale)[0](X, T, CLASSES).log_variance is None
+    assert torch.equal(got.log_variance_weight, Recording(True)(X, T, CLASSES).log_variance_weight)
+    assert guide(scale)[0](X, T, CLASSES).log_variance_weight is None
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.0])

@@ -6,8 +6,10 @@ see nothing else.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +24,14 @@ class Estimate:
     Attributes:
         x_0: the clean image, E[x_0 | x_t].
         eps: the noise, with x_t = alpha_t x_0 + sigma_t eps.
-        log_variance: of the reverse step, where the network has learned one (Nichol & Dhariwal 2021), else None.
+        log_variance_weight: v in [0, 1] of the reverse step's log variance v log beta + (1 - v) log btilde, where the
+            network has learned one (Nichol & Dhariwal 2021, equation 15), else None. The two bounds depend on where
+            the step goes, which only the solver knows.
     """
 
     x_0: Tensor
     eps: Tensor
-    log_variance: Tensor | None = None
+    log_variance_weight: Tensor | None = None
 
 
 class Denoiser(ABC):
@@ -100,7 +104,7 @@ class Guide(Denoiser):
         return Estimate(
             x_0=_mix(both.x_0, self.scale),
             eps=_mix(both.eps, self.scale),
-            log_variance=None if both.log_variance is None else both.log_variance.chunk(2)[1],
+            log_variance_weight=None if both.log_variance_weight is None else both.log_variance_weight.chunk(2)[1],
         )
 
 
@@ -108,3 +112,128 @@ def _mix(both: Tensor, scale: float) -> Tensor:
     """u_uncond + scale (u_cond - u_uncond), (B, C, H, W), of the two halves of a (2B, C, H, W)."""
     unconditional, conditional = both.chunk(2)
     return unconditional + scale * (conditional - unconditional)
+
+
+class Threshold(Denoiser):
+    """Dynamic thresholding (Saharia et al. 2022, Imagen, section 2.3): x_0 <- clip(x_0, -s, s) / s, image by image.
+
+    s is the `ratio` quantile of |x_0|, at least 1 and at most `most`. For pixels in [-1, 1]. eps stays as it was, as in
+    diffusers' schedulers.
+
+    Args:
+        denoiser: what is thresholded; the outermost, so that the mixed estimate is.
+        ratio: in (0, 1); DeepFloyd IF: 0.95.
+        most: 1 or more; DeepFloyd IF: 1.5 in stage I, 1 in stage II.
+    """
+
+    def __init__(self, denoiser: Denoiser, ratio: float, most: float) -> None:
+        if not 0 < ratio < 1 or most < 1:
+            raise ValueError(f"ratio={ratio}, most={most}: allowed are a ratio between 0 and 1 and most >= 1")
+        self.denoiser, self.ratio, self.most, self.path = denoiser, ratio, most, denoiser.path
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        estimate = self.denoiser(x_t, t, condition)
+        s = torch.quantile(estimate.x_0.abs().flatten(1), self.ratio, dim=1).clamp(1, self.most)  # (B,)
+        s = s.reshape(-1, *[1] * (x_t.ndim - 1))
+        return Estimate(estimate.x_0.clamp(-s, s) / s, estimate.eps, estimate.log_variance_weight)
+
+
+class Split(Denoiser):
+    """Calls the wrapped denoiser on at most `max_batch` images at a time, and on half as many when memory runs out.
+
+    Args:
+        denoiser: the network's, so that all that is batched around it (guidance, views) is split.
+        max_batch: images a call, or None for all at once. Halved, with a warning, by torch.OutOfMemoryError.
+    """
+
+    def __init__(self, denoiser: Denoiser, max_batch: int | None = None) -> None:
+        if max_batch is not None and max_batch < 1:
+            raise ValueError(f"max_batch={max_batch}: allowed is a positive number of images, or None")
+        self.denoiser, self.max_batch, self.path = denoiser, max_batch, denoiser.path
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        while True:
+            size = min(self.max_batch or len(x_t), len(x_t))
+            try:
+                return _joined(
+                    [
+                        self.denoiser(
+                            x_t[i : i + size], t[i : i + size], None if condition is None else condition[i : i + size]
+                        )
+                        for i in range(0, len(x_t), size)
+                    ]
+                )
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.max_batch = size // 2
+            # Outside of the handler, which would keep the failed call's tensors alive.
+            if x_t.is_cuda:
+                torch.cuda.empty_cache()
+            warnings.warn(
+                f"out of memory at {size} images a call: going on with max_batch={self.max_batch}", stacklevel=2
+            )
+
+
+def _joined(estimates: Sequence[Estimate]) -> Estimate:
+    if len(estimates) == 1:
+        return estimates[0]
+    columns = [[getattr(estimate, field.name) for estimate in estimates] for field in fields(Estimate)]
+    return Estimate(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+class Backbone(ABC):
+    """A trained model and what an edit has to know of it; `backbones` makes them.
+
+    Attributes:
+        name: for titles and records.
+        denoiser: of x_t (B, C, H, W), with whatever condition `condition` gives.
+        shape: (C, H, W) of its images.
+        low: the pixel value of black, -1 or 0; white is 1.
+        device: where its calls want their tensors.
+        solver: name and options of the solver it was made for, e.g. {"name": "ddpm", "variance": "learned"}.
+        guidance_scale: its usual one; 1 where there is nothing to guide by.
+        threshold: (ratio, most) of its dynamic thresholding, or None.
+    """
+
+    name: str
+    denoiser: Denoiser
+    shape: tuple[int, int, int]
+    low: float
+    device: torch.device
+    solver: dict[str, str | float]
+    guidance_scale: float
+    threshold: tuple[float, float] | None = None
+
+    @abstractmethod
+    def condition(self, prompts: Sequence[str]) -> Tensor | None:
+        """The condition (B, ...) of B prompts, "" being the unconditional one; None for a model that takes none.
+
+        Raises ValueError for a prompt that the model does not know.
+        """
+
+    def pixels(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1] as the model's pixels in [low, 1]."""
+        return pictures * (1 - self.low) + self.low
+
+    def pictures(self, pixels: Tensor) -> Tensor:
+        """The model's pixels (B, C, H, W) as pictures in [0, 1], clipped."""
+        return ((pixels - self.low) / (1 - self.low)).clamp(0, 1)
+
+
+class Upscaler(Backbone):
+    """A second stage: its denoiser takes 2 C channels, x_t and a low-resolution picture noised a little.
+
+    Attributes:
+        noise_level: of the low-resolution picture, an index of the noising schedule; the network is told of it.
+        scale: how many times a side grows.
+    """
+
+    noise_level: int
+    scale: int
+
+    @abstractmethod
+    def context(self, pictures: Tensor, eps: Tensor) -> Tensor:
+        """The C channels (B, C, H, W) beside x_t: pictures (B, C, H / scale, W / scale) in [0, 1], enlarged bilinearly
+        and noised to `noise_level` with eps (B, C, H, W)."""
