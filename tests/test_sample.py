@@ -606,7 +606,7 @@ def test_an_unknown_solver_or_option_is_an_error_that_lists_what_is_allowed(
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ddpm", {"variance": "learned"}, "variance='learned': allowed are beta, posterior"),
+        ("ddpm", {"variance": "learnt"}, "variance='learnt': allowed are beta, posterior, learned"),
         ("ddim", {"eta": -0.1}, "eta=-0.1: allowed is 0 to 1"),
         ("ddim", {"eta": 1.5}, "eta=1.5: allowed is 0 to 1"),
         ("ddim", {"eta": float("nan")}, "eta=nan: allowed is 0 to 1"),

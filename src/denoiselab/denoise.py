@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -177,10 +177,12 @@ class Split(Denoiser):
 
 
 def _joined(estimates: Sequence[Estimate]) -> Estimate:
-    if len(estimates) == 1:
-        return estimates[0]
-    columns = [[getattr(estimate, field.name) for estimate in estimates] for field in fields(Estimate)]
-    return Estimate(*(None if column[0] is None else torch.cat(column) for column in columns))
+    weights = [each.log_variance_weight for each in estimates if each.log_variance_weight is not None]
+    return Estimate(
+        x_0=torch.cat([each.x_0 for each in estimates]),
+        eps=torch.cat([each.eps for each in estimates]),
+        log_variance_weight=torch.cat(weights) if weights else None,
+    )
 
 
 class Backbone(ABC):

@@ -133,6 +133,13 @@ class GaussianPath(ABC):
         times = torch.linspace(float(self.T), 0.0, steps + 1, dtype=torch.float64)
         return times.round().long() if self.discrete else times.float()
 
+    def at_index(self, index: int | Sequence[int]) -> Tensor:
+        """The times of indices 0 (nearly clean) to 999 (noisiest) of a schedule with 1,000 steps, such as DeepFloyd's:
+        t = T (index + 1) / 1000, in the indices' shape; rounded, to 1 at least, on a discrete path.
+        """
+        times = (torch.as_tensor(index, dtype=torch.float64) + 1) * (self.T / 1000)
+        return times.round().clamp(min=1).long() if self.discrete else times.float()
+
     def normalise(self, t: Tensor) -> Tensor:
         """t / T in [0, 1], float32: what a network is told of the time."""
         return (t.double() / self.T).float()
