@@ -269,3 +269,73 @@ def test_guidance_of_the_class_unet_is_two_calls_of_it(scale: float) -> None:
         u, c = net(x_t, T / 300, torch.zeros(3, K)), net(x_t, T / 300, CLASSES)
     torch.testing.assert_close(got.eps, u + scale * (c - u), rtol=0, atol=1e-5)
     assert not torch.allclose(u, c, atol=1e-3)
+
+
+# --- thresholding and splitting
+
+
+class Fixed(Denoiser):
+    """Always the same estimate, row by row, and a record of its calls."""
+
+    path = RectifiedFlow()
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most, self.calls = most, []
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        self.calls.append(len(x_t))
+        if self.most is not None and len(x_t) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        extra = t.reshape(-1, 1, 1, 1) + (0 if condition is None else condition[:, :1, None, None])
+        return Estimate(3 * x_t + extra, -x_t, x_t.sigmoid())
+
+
+def test_dynamic_thresholding_is_image_by_image() -> None:
+    """Against the paper's pseudo-code, with one image within [-1, 1], which stays as it is."""
+    x = torch.cat([normal(0, 2, 3, 8, 8), 0.05 * normal(1, 1, 3, 8, 8)])
+    got = Threshold(Fixed(), 0.95, 1.5)(x, torch.tensor(0.0))
+    for n in range(3):
+        x_0 = 3 * x[n]
+        s = min(max(float(torch.quantile(x_0.abs(), 0.95)), 1.0), 1.5)
+        torch.testing.assert_close(got.x_0[n], x_0.clamp(-s, s) / s)
+    assert got.x_0.abs().max() <= 1
+    assert torch.equal(got.x_0[2], 3 * x[2])
+    assert torch.equal(got.eps, -x) and torch.equal(got.log_variance_weight, x.sigmoid())
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(0.0, 1.5), (1.0, 1.5), (0.95, 0.9)])
+def test_thresholds_that_make_no_sense_are_an_error(ratio: float, most: float) -> None:
+    with pytest.raises(ValueError, match="allowed are a ratio between 0 and 1 and most >= 1"):
+        Threshold(Fixed(), ratio, most)
+
+
+@pytest.mark.parametrize("condition", [None, torch.eye(5)])
+@pytest.mark.parametrize("max_batch", [None, 1, 2, 5, 9])
+def test_a_split_call_is_the_whole_call(max_batch: int | None, condition: Tensor | None) -> None:
+    inner, x, t = Fixed(), normal(0, 5, 1, 4, 4), torch.linspace(0, 1, 5)
+    got = Split(inner, max_batch)(x, t, condition)
+    expected = Fixed()(x, t, condition)
+    assert torch.equal(got.x_0, expected.x_0) and torch.equal(got.eps, expected.eps)
+    assert torch.equal(got.log_variance_weight, expected.log_variance_weight)
+    assert max(inner.calls) == min(max_batch or 5, 5)
+
+
+def test_running_out_of_memory_halves_the_batch_says_so_and_stays() -> None:
+    inner, x = Fixed(most=2), normal(0, 8, 1, 4, 4)
+    split = Split(inner)
+    with pytest.warns(UserWarning, match="max_batch="):
+        got = split(x, torch.tensor(0.5))
+    assert torch.equal(got.x_0, Fixed()(x, torch.full((8,), 0.5)).x_0)
+    assert split.max_batch == 2 and inner.calls == [8, 4, 2, 2, 2, 2]
+    split(x, torch.tensor(0.5))
+    assert inner.calls[6:] == [2, 2, 2, 2]
+
+
+def test_one_image_too_many_is_the_memorys_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
+        Split(Fixed(most=0))(normal(0, 2, 1, 4, 4), torch.tensor(0.5))
+
+
+def test_a_batch_of_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="max_batch=0: allowed is a positive number"):
+        Split(Fixed(), 0)

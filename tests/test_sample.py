@@ -20,6 +20,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
 )
@@ -27,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from denoiselab.denoise import Denoiser, Estimate, Guide, NetworkDenoiser
+from denoiselab.denoise import Denoiser, Estimate, Guide, NetworkDenoiser, Threshold
 from denoiselab.nets import UNet
 from denoiselab.noise import DDPM, Additive, Cosine, GaussianPath, ImageNoise, RectifiedFlow
 from denoiselab.sample import SOLVERS, Solver, make_solver, sample
@@ -46,9 +47,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim_one": ("ddim", {"eta": 1.0}),
     "euler": ("euler", {}),
     "heun": ("heun", {}),
+    "dpmpp": ("dpmpp", {}),
 }
+LEARNED = make_solver("ddpm", variance="learned")
 STOCHASTIC = ["beta", "posterior", "ddim_half", "ddim_one"]
-DETERMINISTIC = ["ddim", "euler", "heun"]
+DETERMINISTIC = ["ddim", "euler", "heun", "dpmpp"]
 M = 0.7  # the mean of the data
 
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
@@ -140,7 +143,7 @@ def closed_form_variance(denoiser: Gaussian, times: Tensor, kind: str) -> float:
 
 
 @every_path
-@every_solver
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dpmpp"])  # whose step depends on the last
 @pytest.mark.parametrize("steps", [1, 2, 30])
 @pytest.mark.parametrize("s", [0.3, 1.0])
 def test_the_law_of_the_samples_is_the_closed_form(path: GaussianPath, kind: str, steps: int, s: float) -> None:
@@ -255,7 +258,7 @@ def flow_map(denoiser: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
     return path.alpha(s) * denoiser.m + scale * (x - path.alpha(t) * denoiser.m)
 
 
-@pytest.mark.parametrize(("kind", "order"), [("euler", 1), ("ddim", 1), ("heun", 2)])
+@pytest.mark.parametrize(("kind", "order"), [("euler", 1), ("ddim", 1), ("heun", 2), ("dpmpp", 2)])
 @pytest.mark.parametrize("end", [0.0, 0.25])
 @pytest.mark.parametrize("path", [PATHS["flow"], PATHS["additive"]], ids=["flow", "additive"])
 def test_convergence_order(path: GaussianPath, kind: str, order: int, end: float) -> None:
@@ -268,7 +271,10 @@ def test_convergence_order(path: GaussianPath, kind: str, order: int, end: float
         exact = flow_map(denoiser, x, times[0], times[-1])
         errors.append((sample(denoiser, x, times, solver_of(kind), no_noise) - exact).abs().max().item())
     for coarse, fine in pairwise(errors):
-        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)
+        if kind == "dpmpp" and end == 0:  # lambda is not smooth there, and the last step is of first order
+            assert math.log2(coarse / fine) > 1
+        else:
+            assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1 if kind != "dpmpp" else 0.3)
 
 
 @pytest.mark.parametrize("name", ["ddpm", "cosine"])
@@ -393,6 +399,82 @@ def test_ddim_is_diffusers_ddim(name: str, spacing: str, eta: float, prediction:
         assert torch.equal(times_of(scheduler.timesteps), PATHS[name].times(20))
 
 
+@pytest.mark.parametrize("steps", [2, 5, 20])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_dpmpp_is_diffusers_dpm_solver_multistep(name: str, steps: int) -> None:
+    scheduler = DPMSolverMultistepScheduler(
+        **SCHEDULES[name],
+        prediction_type="sample",
+        lower_order_final=False,  # theirs is of first order where sigma is zero in any case
+        final_sigmas_type="zero",
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    abar = PATHS[name].abar[times_of(scheduler.timesteps)]
+    scheduler.sigmas = ((1 - abar) / abar).sqrt()  # theirs are float32
+    assert_trajectory_agrees(
+        PATHS[name], "dpmpp", scheduler.timesteps, lambda answer, t, x: scheduler.step(answer, t, x).prev_sample, "x_0"
+    )
+
+
+def test_dpmpp_starts_afresh_where_a_run_does_not_follow_the_last() -> None:
+    path, x = PATHS["flow"], normal(1, 2, 1, 3, 3)
+    solver, denoiser = make_solver("dpmpp"), Gaussian(path, M, 0.5)
+    first = sample(denoiser, x, path.times(6), solver, no_noise)
+    assert torch.equal(sample(denoiser, x, path.times(6), solver, no_noise), first)
+
+
+class Learned(Answer):
+    """A network that answers eps and how much of log beta there is in the log variance."""
+
+    def __init__(self, path: GaussianPath, eps: Tensor, weight: Tensor) -> None:
+        super().__init__(path, "eps", eps)
+        self.weight = weight
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        estimate = super().__call__(x_t, t)
+        return Estimate(estimate.x_0, estimate.eps, self.weight)
+
+
+@pytest.mark.parametrize("most", [None, 1.5, 1.0])
+@pytest.mark.parametrize("index", [990, 690, 30, 0])
+def test_one_step_with_learned_variance_and_thresholding_is_diffusers(index: int, most: float | None) -> None:
+    """DeepFloyd's step, on its strided list; None: no thresholding."""
+    scheduler = DDPMScheduler(
+        **SCHEDULES["cosine"],
+        variance_type="learned_range",
+        clip_sample=False,
+        thresholding=most is not None,
+        dynamic_thresholding_ratio=0.95,
+        sample_max_value=most or 1.0,
+    )
+    scheduler.set_timesteps(timesteps=strided("cosine"))
+    x, eps, v = (normal(seed, 2, 3, 8, 8).float() for seed in (2, 3, 4))
+    generator = torch.Generator().manual_seed(0)
+    expected = scheduler.step(torch.cat([eps, v], dim=1), index, x, generator=generator)
+    denoiser: Denoiser = Learned(PATHS["cosine"], eps, (v + 1) / 2)
+    if most is not None:
+        denoiser = Threshold(denoiser, 0.95, most)
+    times = torch.tensor([index + 1, max(index - 30 + 1, 0)])
+    seen: list[Estimate] = []
+    got = sample(
+        denoiser,
+        x,
+        times,
+        LEARNED,
+        shared_noise(0),
+        callback=lambda step, s, x, estimate: seen.append(estimate),
+    )
+    torch.testing.assert_close(got, expected.prev_sample, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(seen[0].x_0, expected.pred_original_sample, rtol=1e-4, atol=1e-4)
+
+
+def test_a_variance_that_was_not_learned_is_an_error() -> None:
+    path = PATHS["ddpm"]
+    with pytest.raises(ValueError, match=r"variance=learned: allowed are beta, posterior"):
+        sample(Gaussian(path, M, 0.5), torch.zeros(1, 1, 1, 1), path.times(2), LEARNED, no_noise)
+
+
 def assert_trajectory_agrees(
     path: GaussianPath,
     kind: str,
@@ -468,6 +550,51 @@ def test_heun_is_diffusers_flow_matching_heun(steps: int) -> None:
             theirs.append(x)
     for mine, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-5)
+
+
+# --- what is held, and steps that rise
+
+
+@every_path
+def test_a_step_that_rises_adds_the_paths_noise(path: GaussianPath) -> None:
+    """Down to s and up again to t, without a denoiser in between: the marginal at t is that of the forward process."""
+    end, middle = path.times(4)[2], path.times(4)[1]
+    x_s = normal(0, 50_000, 1, 1, 1) * path.sigma(end) + path.alpha(end) * M  # x_s of the single picture M
+    kept: list[Tensor] = []
+
+    def hold(x: Tensor, s: Tensor) -> Tensor:
+        kept.append(x)
+        return x_s if len(kept) == 1 else x
+
+    noise = ImageNoise(0, range(len(x_s)), "sampling")
+    sample(Gaussian(path, M, 0.0), x_s, torch.stack([middle, end, middle, end]), solver_of("euler"), noise, hold=hold)
+    risen = kept[1]
+    assert risen.mean().item() == pytest.approx((path.alpha(middle) * M).item(), abs=0.03)
+    assert risen.std().item() == pytest.approx(path.sigma(middle).item(), rel=0.02)
+
+
+def test_what_is_held_is_put_back_after_every_step() -> None:
+    path, photo = PATHS["ddpm"], torch.full((2, 1, 2, 2), 0.25, dtype=torch.float64)
+    seen: list[tuple[int, float]] = []
+
+    def hold(x: Tensor, s: Tensor) -> Tensor:
+        seen.append((int(s), float(x[0, 0, 0, 0])))
+        x = x.clone()
+        x[:, :, 0] = photo[:, :, 0]
+        return x
+
+    calls: list[Tensor] = []
+    out = sample(
+        Gaussian(path, M, 0.5),
+        normal(1, 2, 1, 2, 2),
+        path.times(3),
+        solver_of("ddim"),
+        no_noise,
+        hold=hold,
+        callback=lambda step, s, x, estimate: calls.append(x),
+    )
+    assert [s for s, _ in seen] == path.times(3)[1:].tolist()
+    assert all(torch.equal(x[:, :, 0], photo[:, :, 0]) for x in [*calls, out])
 
 
 # --- images, callback, errors

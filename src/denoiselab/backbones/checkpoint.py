@@ -1,16 +1,62 @@
-"""A model trained here, as a Denoiser."""
+"""A model trained here, as a Denoiser and as a Backbone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from denoiselab import noise
 from denoiselab.checkpoint import read_checkpoint
-from denoiselab.denoise import NetworkDenoiser
+from denoiselab.denoise import Backbone, NetworkDenoiser, Split
 from denoiselab.nets import UNet
+
+GUIDANCE_SCALE = 5.0  # the write-ups'
+
+
+class CheckpointBackbone(Backbone):
+    """A time- or class-conditioned digit model: pictures (1, 28, 28) in [0, 1], prompts "0" ... "9", or "" for none.
+
+    Args:
+        path: a run directory of train.py, whose last.ckpt is taken, or a checkpoint.
+        device: where the network runs.
+        max_batch: images a call of the network, see `Split`.
+
+    Raises:
+        ValueError: in one line, for a file that is no checkpoint, or one of a single-step denoiser.
+    """
+
+    low = 0.0
+
+    def __init__(self, path: str | Path, device: str | torch.device = "cpu", max_batch: int | None = None) -> None:
+        path = Path(path)
+        file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+        checkpoint = read_checkpoint(file)
+        network = denoiser_of(checkpoint, file)
+        config = checkpoint["config"]
+        self.name = config["name"]
+        self.device = torch.device(device)
+        network.net.to(self.device)
+        self.denoiser = Split(network, max_batch)
+        self.shape = (config["model"]["net"]["in_channels"], 28, 28)
+        self.num_classes = config["model"]["net"]["num_classes"]
+        self.guidance_scale = GUIDANCE_SCALE if self.num_classes else 1.0
+        self.solver = {name: value for name, value in config["solver"].items() if name != "_target_"}
+
+    def condition(self, prompts: Sequence[str]) -> Tensor | None:
+        """Class vectors (B, K): one-hot, or zero for ""; None for a model without classes."""
+        known = ["", *map(str, range(self.num_classes))]
+        for prompt in prompts:
+            if prompt not in known:
+                raise ValueError(f"prompt {prompt!r}: allowed are {', '.join(known[1:])} and '' of {self.name}")
+        if not self.num_classes:
+            return None
+        labels = torch.tensor([known.index(prompt) for prompt in prompts], device=self.device)
+        return F.one_hot(labels, self.num_classes + 1)[:, 1:].float()
 
 
 def load_denoiser(path: str | Path) -> NetworkDenoiser:
@@ -21,11 +67,15 @@ def load_denoiser(path: str | Path) -> NetworkDenoiser:
     Raises ValueError, in one line, for a file that is no checkpoint, or one of a single-step denoiser, which takes no
     time.
     """
-    checkpoint = read_checkpoint(Path(path))
+    return denoiser_of(read_checkpoint(Path(path)), Path(path))
+
+
+def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
+    """As `load_denoiser`, of what `read_checkpoint` read from the file."""
     config = checkpoint["config"]
     net = UNet(**_arguments(config["model"]["net"]))
     if net.time == "none":
-        raise ValueError(f"checkpoint {path}: of a single-step denoiser, allowed is a model that is told the time")
+        raise ValueError(f"checkpoint {file}: of a single-step denoiser, allowed is a model that is told the time")
     prefix = "net."
     state = checkpoint["state_dict"]
     net.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})

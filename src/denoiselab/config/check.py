@@ -52,11 +52,7 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    _reject_unknown(cfg)
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(f"{missing[0]}: a value is required and none was given")
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    config = plain_container(cfg)
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
     _check_model(config["model"])
@@ -65,6 +61,18 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     _check_trainer(config["trainer"])
     _check_callbacks(config, set(asked))
     return config
+
+
+def plain_container(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as a plain container.
+
+    Raises ConfigError for keys that no schema knows, and for values that are required and missing.
+    """
+    _reject_unknown(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]}: a value is required and none was given")
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def _reject_unknown(node: DictConfig, prefix: str = "") -> None:
@@ -125,10 +133,23 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
         start, end = path["beta_start"], path["beta_end"]
         require(0 < start < 1, "schedule.path.beta_start", start, "more than 0 and less than 1")
         require(0 < end < 1, "schedule.path.beta_end", end, "more than 0 and less than 1")
+    check_solver(solver, learned=False)
+
+
+def check_solver(solver: dict[str, Any] | None, learned: bool = True) -> None:
+    """Raises ConfigError for an option out of range; `learned`: whether the model may have learned its variance."""
     if solver and solver["name"] == "ddpm":
-        one_of("solver.variance", solver["variance"], ["beta", "posterior"])
+        one_of("solver.variance", solver["variance"], ["beta", "posterior", *["learned"] * learned])
     if solver and solver["name"] == "ddim":
         require(0 <= solver["eta"] <= 1, "solver.eta", solver["eta"], "0 to 1")
+
+
+def check_ranks(key: str, node: dict[str, Any]) -> None:
+    """Raises ConfigError unless node has a number of devices and of nodes."""
+    require(node["num_nodes"] > 0, f"{key}.num_nodes", node["num_nodes"], "a positive number of nodes")
+    devices = node["devices"]
+    good = devices == "auto" or (type(devices) is int and devices > 0)
+    require(good, f"{key}.devices", devices, "auto or a number > 0")
 
 
 def _check_data(data: dict[str, Any]) -> None:
@@ -144,14 +165,7 @@ def _check_data(data: dict[str, Any]) -> None:
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
     require(trainer["max_epochs"] > 0, "trainer.max_epochs", trainer["max_epochs"], "a positive number of epochs")
-    require(trainer["num_nodes"] > 0, "trainer.num_nodes", trainer["num_nodes"], "a positive number of nodes")
-    devices = trainer["devices"]
-    require(
-        devices == "auto" or (type(devices) is int and devices > 0),
-        "trainer.devices",
-        devices,
-        "auto or a number > 0",
-    )
+    check_ranks("trainer", trainer)
     one_of("trainer.precision", trainer["precision"], PRECISIONS)
     one_of("trainer.accelerator", trainer["accelerator"], ACCELERATORS)
     one_of("trainer.strategy", trainer["strategy"], ["auto", "ddp"])

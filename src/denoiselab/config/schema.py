@@ -310,11 +310,11 @@ SCHEMAS: dict[str, dict[str, type]] = {
 SCHEMA_SUFFIX = "_schema"
 
 
-def register() -> None:
-    """Puts the schemas where conf/ finds them, as GROUP/NAME_schema, and defines the run directory."""
+def register(name: str = "train", root: type = TrainConfig, groups: dict[str, dict[str, type]] | None = None) -> None:
+    """Puts the schemas of a script where conf/ finds them, as GROUP/NAME_schema, and defines the run directory."""
     store = ConfigStore.instance()
-    store.store(name="train" + SCHEMA_SUFFIX, node=TrainConfig)
-    for group, schemas in SCHEMAS.items():
+    store.store(name=name + SCHEMA_SUFFIX, node=root)
+    for group, schemas in (SCHEMAS | (groups or {})).items():
         for name, schema in schemas.items():
             store.store(group=group, name=name + SCHEMA_SUFFIX, node=schema)
     OmegaConf.register_new_resolver("run_dir", run_directory, replace=True, use_cache=True)

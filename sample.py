@@ -1,0 +1,144 @@
+"""Sample and edit with a diffusion model: python sample.py backbone.run=TRAIN_DIR edit=NAME [key=value]."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script
+from denoiselab.config.sampling import (
+    SAMPLE_SCHEMAS,
+    SampleConfig,
+    input_files,
+    prompts_to_encode,
+    same_run,
+    sample_config,
+    time_indices,
+)
+from denoiselab.runs import held, removed_if_empty
+
+CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
+VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
+register("sample", SampleConfig, SAMPLE_SCHEMAS)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG.parent), config_name=CONFIG.stem)
+def main(cfg: DictConfig) -> None:
+    """Runs one edit; exits with status 1 where an image could not be made."""
+    job = HydraConfig.get()
+    sweep = job.sweep.dir if job.mode is RunMode.MULTIRUN else None
+    directory = Path(job.runtime.output_dir)
+    with one_line_errors(), removed_if_empty(directory):
+        config = sample_config(cfg, job.overrides.task)
+        if sweep and (config["fabric"]["devices"], config["fabric"]["num_nodes"]) != (1, 1):
+            raise ConfigError("fabric.devices: allowed in a sweep (-m) is 1, every rank would replay the sweep")
+        if rank() == 0:
+            same_run(config, directory)
+        with held(directory) if rank() == 0 else nullcontext():
+            failures = sample(config, directory, sweep)
+        if failures:
+            sys.exit(
+                f"error: {failures} images failed; the same command with hydra.run.dir={directory} tries them again"
+            )
+
+
+def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:
+    """Launch ranks -> encode prompts -> load -> make images -> figures. Returns how many images are missing."""
+    from hydra.utils import instantiate
+    from lightning.fabric import Fabric
+
+    from denoiselab.edit import Sampler
+    from denoiselab.jobs import describe, make_images, missing_images, save_figures, save_record
+    from denoiselab.training import check_devices, recording, wandb_logger
+
+    where = config["fabric"]
+    check_devices(where["accelerator"], where["devices"])
+    strategy = "auto" if (where["devices"], where["num_nodes"]) == (1, 1) else "ddp"
+    fabric = Fabric(**where, strategy=strategy)
+    fabric.launch()
+    directory = Path(fabric.broadcast(str(directory)))  # every rank composes its own, at its own second
+
+    source = instantiate(config["backbone"], _convert_="all")
+    second = config["edit"]["name"] == "upscale"
+    source.check(second, fabric.device)
+    if fabric.is_global_zero:
+        source.encode(prompts_to_encode(config), fabric.device)
+    fabric.barrier()
+    backbone = source.load(second, fabric.device, config["max_batch"])
+    edit = instantiate_edit(config["edit"], backbone)
+    solver = {name: value for name, value in (config["solver"] or {}).items() if name != "_target_"}
+    sampler = Sampler(
+        backbone,
+        time_indices(config),
+        solver or None,
+        config["seed"],
+        progress=config["progress_bar"] and fabric.is_global_zero,
+        record=config["animate"],
+    )
+    record = {
+        "config": config,
+        "seed": config["seed"],
+        "backbone": backbone.name,
+        "solver": sampler.solver,
+        "times": sampler.times,
+        "versions": {package: version(package) for package in VERSIONS},
+        "inputs": input_files(config),
+        "images": describe(edit, sampler),
+    }
+    if fabric.is_global_zero:
+        save_record(directory / "run.json", record)
+    make_images(edit, sampler, directory, fabric.global_rank, fabric.world_size, config["batch_size"])
+    fabric.barrier()
+    missing = missing_images(edit, sampler, directory)
+    if fabric.is_global_zero:
+        pictures = save_figures(edit, sampler, directory, config["edit"]["name"])
+        save_record(directory / "run.json", record | {"failed": missing})
+        settings = config["logger"]
+        if settings:
+            group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
+            logger = wandb_logger(directory, config["edit"]["name"], config, **{**settings, "group": group})
+            with recording(logger):
+                logger.log_image(
+                    config["edit"]["name"], [str(path) for path in pictures if path.stem.endswith("preview")]
+                )
+        print(f"pictures: {directory / 'figures'}")
+    return len(missing)
+
+
+def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
+    """The edit of a config node, with the pictures that it names loaded at the backbone's size."""
+    from denoiselab.data.pictures import load_picture, picture_size, read_mask
+    from hydra.utils import instantiate
+
+    from denoiselab.jobs import source_images
+
+    own = {name: value for name, value in node.items() if name not in ("name", "invert", "new", "run", "noise_level")}
+    shape = backbone.shape
+    if node["name"] == "upscale":
+        side = shape[-1] // backbone.scale
+        backbone.noise_level = node["noise_level"]
+        if node["run"] is not None:
+            own["pictures"], own["prompts"], own["views"] = source_images(Path(node["run"]))
+        else:
+            picture = load_picture(own["image"], (shape[0], side, side), "edit.image", invert=node["invert"])
+            own["prompts"] = [[prompt] for prompt in own["prompts"]]
+            own["pictures"] = picture.expand(len(own["prompts"]), -1, -1, -1)
+        del own["image"]
+    if "mask" in own:
+        size = picture_size(own["image"], "edit.image")
+        own["mask"] = read_mask(own["mask"], shape, size, node["new"], "edit.mask")
+    if own.get("image") is not None:
+        own["image"] = load_picture(own["image"], shape, "edit.image", invert=node["invert"])
+    return instantiate({"_target_": own.pop("_target_")}, **own)
+
+
+if __name__ == "__main__":
+    run_script(main, CONFIG)

@@ -1,0 +1,497 @@
+"""sample.py's config: its schema, the values it may have, and that of a run to repeat. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from denoiselab.config.check import (
+    ACCELERATORS,
+    ConfigError,
+    check_ranks,
+    check_solver,
+    one_of,
+    plain_container,
+    require,
+)
+from denoiselab.config.schema import SolverConfig
+from denoiselab.data.pictures import check_mask, check_picture, picture_size
+from denoiselab.edit import check_factors, check_sigma, check_view, times
+
+# --- schema ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class BackboneConfig:
+    """Beside the backbone itself, what its edits are about where the command line does not say."""
+
+    _target_: str = MISSING
+    image: str = MISSING
+    null_prompt: str = MISSING
+    views: list[Any] = MISSING
+    factors: Any = MISSING
+    prompts: dict[str, list[str]] = MISSING
+
+
+@dataclass
+class CheckpointConfig(BackboneConfig):
+    _target_: str = "denoiselab.backbones.Checkpoint"
+    run: str = MISSING
+    file: str = MISSING
+
+
+@dataclass
+class DeepFloydConfig(BackboneConfig):
+    _target_: str = "denoiselab.backbones.DeepFloyd"
+    size: str = MISSING
+    upscaler_size: str = MISSING
+    path: str = MISSING
+    upscaler_path: str = MISSING
+    revision: str | None = MISSING
+    dtype: str = MISSING
+    offload: bool = MISSING
+    clean_caption: bool = MISSING
+    cache: str = MISSING
+    import_embeddings: str | None = MISSING
+
+
+@dataclass
+class TinyIfConfig(BackboneConfig):
+    _target_: str = "denoiselab.backbones.TinyIf"
+    folder: str = MISSING
+    path: str = MISSING
+    upscaler_path: str = MISSING
+    revision: str | None = MISSING
+    dtype: str = MISSING
+    offload: bool = MISSING
+    clean_caption: bool = MISSING
+    cache: str = MISSING
+    import_embeddings: str | None = MISSING
+
+
+@dataclass
+class EditConfig:
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class ForwardConfig(EditConfig):
+    _target_: str = "denoiselab.edit.Forward"
+    image: str = MISSING
+    invert: bool = MISSING
+    t: list[int] = MISSING
+
+
+@dataclass
+class BlurConfig(ForwardConfig):
+    _target_: str = "denoiselab.edit.Blur"
+    sigma: float = MISSING
+
+
+@dataclass
+class OneStepConfig(ForwardConfig):
+    _target_: str = "denoiselab.edit.OneStep"
+    prompt: str = MISSING
+    guidance_scale: float = MISSING
+
+
+@dataclass
+class IterativeConfig(EditConfig):
+    _target_: str = "denoiselab.edit.Iterative"
+    image: str = MISSING
+    invert: bool = MISSING
+    start: int = MISSING
+    every: int = MISSING
+    prompt: str = MISSING
+    guidance_scale: float = MISSING
+    sigma: float = MISSING
+
+
+@dataclass
+class PromptsConfig(EditConfig):
+    prompts: list[str] = MISSING
+
+
+@dataclass
+class GenerateConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Generate"
+    count: int = MISSING
+    guidance_scales: list[float] | None = MISSING
+    steps: list[int] | None = MISSING
+
+
+@dataclass
+class SDEditConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.SDEdit"
+    image: str = MISSING
+    invert: bool = MISSING
+    starts: list[int] = MISSING
+    count: int = MISSING
+    guidance_scale: float | None = MISSING
+
+
+@dataclass
+class InpaintConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Inpaint"
+    image: str = MISSING
+    invert: bool = MISSING
+    mask: str = MISSING
+    new: str = MISSING
+    count: int = MISSING
+    guidance_scale: float | None = MISSING
+    jump: int = MISSING
+    resamples: int = MISSING
+
+
+@dataclass
+class AnagramConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Anagram"
+    views: list[Any] = MISSING
+    count: int = MISSING
+    guidance_scale: float | None = MISSING
+    reduction: str = MISSING
+    weights: list[float] | None = MISSING
+
+
+@dataclass
+class HybridConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Hybrid"
+    factors: Any = MISSING
+    count: int = MISSING
+    guidance_scale: float | None = MISSING
+    image: str | None = MISSING
+    invert: bool = MISSING
+    held: int = MISSING
+
+
+@dataclass
+class UpscaleConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Upscale"
+    run: str | None = MISSING
+    image: str = MISSING
+    invert: bool = MISSING
+    guidance_scale: float | None = MISSING
+    noise_level: int = MISSING
+
+
+@dataclass
+class EncodeConfig(PromptsConfig):
+    _target_: str = "denoiselab.edit.Encode"
+
+
+@dataclass
+class StridedConfig:
+    _target_: str = "denoiselab.edit.times.strided"
+    stride: int = MISSING
+    first: int | None = MISSING
+
+
+@dataclass
+class LinspaceConfig:
+    _target_: str = "denoiselab.edit.times.linspace"
+    steps: int = MISSING
+
+
+@dataclass
+class ExplicitConfig:
+    _target_: str = "denoiselab.edit.times.explicit"
+    indices: list[int] = MISSING
+
+
+@dataclass
+class FabricConfig:
+    """Where the images are made: ranks are devices x num_nodes."""
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    num_nodes: int = 1
+
+
+@dataclass
+class SampleConfig:
+    """Root of sample.py.
+
+    Attributes:
+        seed: of every image, with its number; the write-ups have 100 and 180.
+        from_run: a run directory whose run.json is repeated, or null.
+        batch_size: images made at once on a rank.
+        max_batch: images a call of the network; null: all, guidance and views included.
+        animate: whether the steps are kept, and shown as a GIF.
+    """
+
+    seed: int = 100
+    from_run: str | None = None
+    batch_size: int = 16
+    max_batch: int | None = None
+    animate: bool = True
+    progress_bar: bool = True
+    backbone: Any = MISSING
+    edit: Any = MISSING
+    times: Any = MISSING
+    solver: SolverConfig | None = None
+    logger: Any = None
+    fabric: FabricConfig = field(default_factory=FabricConfig)
+
+
+SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
+    "backbone": {"checkpoint": CheckpointConfig, "deepfloyd": DeepFloydConfig, "tiny_if": TinyIfConfig},
+    "edit": {
+        "forward": ForwardConfig,
+        "blur": BlurConfig,
+        "one_step": OneStepConfig,
+        "iterative": IterativeConfig,
+        "generate": GenerateConfig,
+        "sdedit": SDEditConfig,
+        "inpaint": InpaintConfig,
+        "anagram": AnagramConfig,
+        "hybrid": HybridConfig,
+        "upscale": UpscaleConfig,
+        "encode": EncodeConfig,
+    },
+    "times": {"strided": StridedConfig, "linspace": LinspaceConfig, "explicit": ExplicitConfig},
+}
+
+# --- allowed values --------------------------------------------------------------------------------------------------
+
+BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch")
+
+
+def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """The checked config of sample.py as a plain container; with from_run=DIR, the one of DIR/run.json.
+
+    Raises ConfigError, naming key, value and what is allowed, also where a file that the run was made from has changed.
+    """
+    words = dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
+    if cfg.from_run is None:
+        return check_sample(cfg, asked=words)
+    directory = Path(cfg.from_run)
+    record = read_record(directory, "from_run")
+    for name, value in words.items():
+        if name != "from_run" and name.split(".")[0] not in BESIDE_FROM_RUN:
+            raise ConfigError(f"{name}={value}: allowed beside from_run are {', '.join(BESIDE_FROM_RUN)}")
+    saved = OmegaConf.create(record["config"])
+    for name in ("fabric", "logger", "progress_bar", "max_batch"):
+        if any(word.split(".")[0] == name for word in words):
+            saved[name] = cfg[name]
+    config = check_sample(saved)
+    for name, digest in record["inputs"].items():
+        require(Path(name).is_file(), "from_run", directory, f"a run whose files are there, {name} is not")
+        require(
+            file_digest(Path(name)) == digest,
+            "from_run",
+            directory,
+            f"a run whose files are as they were, {name} has changed",
+        )
+    return config
+
+
+def read_record(directory: Path, key: str) -> dict[str, Any]:
+    """run.json of a run directory of sample.py."""
+    path = directory / "run.json"
+    try:
+        record = json.loads(path.read_text())
+        record["config"], record["images"], record["inputs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
+    return record  # type: ignore[no-any-return]
+
+
+def file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
+    """The resolved config of sample.py as a plain container, with every value in its range and every file found."""
+    config = plain_container(cfg)
+    require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
+    require(config["batch_size"] > 0, "batch_size", config["batch_size"], "a positive number of images")
+    most = config["max_batch"]
+    require(most is None or most > 0, "max_batch", most, "null (all at once) or a positive number of images")
+    fabric = config["fabric"]
+    one_of("fabric.accelerator", fabric["accelerator"], ACCELERATORS)
+    check_ranks("fabric", fabric)
+    indices = time_indices(config)
+    backbone, edit = config["backbone"], config["edit"]
+    model = _check_backbone(backbone, set(asked), edit)
+    check_solver(config["solver"])
+    variance = (config["solver"] or {}).get("variance")
+    require(variance != "learned" or not model["T"], "solver.variance", variance, "beta or posterior for this model")
+    _check_edit(edit, model, indices)
+    if model["T"]:
+        T = model["T"]
+        lists = {"times": indices} | {f"edit.steps={n}": times.linspace(n) for n in edit.get("steps") or []}
+        for key, each in lists.items():
+            distinct = len({max(1, round((index + 1) * T / times.INDICES)) for index in each})
+            require(distinct == len(each), key, f"{len(each)} steps", f"fewer on this model's path of {T}")
+    return config
+
+
+def time_indices(config: dict[str, Any]) -> list[int]:
+    """The list of times that the config asks for."""
+    options = {name: value for name, value in config["times"].items() if name != "_target_"}
+    return getattr(times, config["times"]["_target_"].rsplit(".")[-1])(**options)  # type: ignore[no-any-return]
+
+
+def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, Any]) -> dict[str, Any]:
+    """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "digits"}.
+
+    `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps.
+    """
+    second = edit["name"] == "upscale"
+    if "run" not in backbone:
+        if "size" in backbone:
+            one_of("backbone.size", backbone["size"], ["M", "L", "XL"])
+            one_of("backbone.upscaler_size", backbone["upscaler_size"], ["M", "L"])
+        one_of("backbone.dtype", backbone["dtype"], ["auto", "fp32", "fp16", "bf16"])
+        size = _stored_size(Path(backbone["path"])) or 64
+        return {"shape": (3, size, size), "classes": None, "T": None}
+    require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
+    run = Path(backbone["run"])
+    try:
+        trained = yaml.safe_load((run / "config.yaml").read_text())
+        net, path = trained["model"]["net"], trained["schedule"]["path"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        near = sorted(Path("outputs/train").glob("*/*/config.yaml"))
+        hint = f" (the newest: {max(near, key=lambda p: p.stat().st_mtime).parent})" if near else ""
+        raise ConfigError(f"backbone.run={run}: allowed is a run directory of train.py{hint}") from None
+    require(
+        net["time"] != "none", "backbone.run", run, "a time- or class-conditioned model, this is a one-step denoiser"
+    )
+    file = run / "checkpoints" / backbone["file"]
+    require(file.is_file(), "backbone.file", backbone["file"], f"a file in {file.parent}")
+    classes = net["num_classes"]
+    if not classes and "edit.prompts" not in asked and "prompts" in edit:
+        paired = edit["name"] in ("anagram", "hybrid")
+        edit["prompts"] = [""] * (len(edit["prompts"]) if paired else 1)  # there is nothing to ask this model for
+    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T")}
+
+
+def _stored_size(folder: Path) -> int | None:
+    """The side of the pictures of a pipeline in a local folder."""
+    path = folder / "unet" / "config.json"
+    return int(json.loads(path.read_text())["sample_size"]) if path.is_file() else None
+
+
+def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int]) -> None:
+    size, classes = model["shape"][-1], model["classes"]
+    prompts = [*edit.get("prompts", []), *([edit["prompt"]] if "prompt" in edit else [])]
+    if "prompts" in edit:
+        require(bool(edit["prompts"]), "edit.prompts", edit["prompts"], "one prompt or more")
+    if classes is not None:
+        known = ["", *map(str, range(classes))]
+        for prompt in prompts:
+            allowed = f"a digit from 0 to {classes - 1}, or '' for none" if classes else "'': this model takes no class"
+            require(prompt in known, "edit.prompts", repr(prompt), allowed)
+    for key in ("count", "every", "jump", "resamples"):
+        require(edit.get(key, 1) > 0, f"edit.{key}", edit.get(key), "1 or more")
+    scales = edit.get("guidance_scales") or [edit.get("guidance_scale")]
+    for scale in scales:
+        require(scale is None or math.isfinite(scale), "edit.guidance_scale", scale, "null (the usual) or a number")
+        none = classes == 0 and scale not in (None, 1)
+        require(not none, "edit.guidance_scale", scale, "1: this model has no classes to guide by")
+    for t in edit.get("t", []):
+        require(0 <= t < times.INDICES, "edit.t", t, f"0 to {times.INDICES - 1}")
+    for key in ("start", "starts"):
+        for start in [edit[key]] if key == "start" and key in edit else edit.get(key, []):
+            times.check_start(start, indices, f"edit.{key}")
+    for key in ("t", "starts", "steps", "guidance_scales"):
+        listed = edit.get(key)
+        require(listed != [], f"edit.{key}", "[]", "one value or more")
+        require(not listed or len(set(listed)) == len(listed), f"edit.{key}", listed, "values that differ")
+    for steps in edit.get("steps") or []:
+        require(2 <= steps <= times.INDICES, "edit.steps", steps, f"2 to {times.INDICES}")
+    if "sigma" in edit:
+        check_sigma(edit["sigma"], "edit.sigma")
+    if edit.get("image") is not None:
+        check_picture(edit["image"], "edit.image")
+    if "mask" in edit:
+        one_of("edit.new", edit["new"], ["white", "black"])
+        check_mask(edit["mask"], model["shape"], picture_size(edit["image"], "edit.image"), edit["new"], "edit.mask")
+    if "views" in edit:
+        _check_anagram(edit, size)
+    if "factors" in edit:
+        factors = check_factors(edit["factors"], model["shape"][0], "edit.factors")
+        _check_paired(edit["prompts"], len(factors), "factors")
+        require(0 <= edit["held"] < len(factors), "edit.held", edit["held"], f"0 to {len(factors) - 1}, a factor")
+    if "noise_level" in edit:
+        level = edit["noise_level"]
+        require(0 <= level < times.INDICES, "edit.noise_level", level, f"0 to {times.INDICES - 1}")
+        if edit["run"] is not None:
+            read_record(Path(edit["run"]), "edit.run")
+
+
+def _check_anagram(edit: dict[str, Any], size: int) -> None:
+    require(bool(edit["views"]), "edit.views", edit["views"], "one view or more")
+    for n, view in enumerate(edit["views"]):
+        check_view(view, size, f"edit.views[{n}]")
+    _check_paired(edit["prompts"], len(edit["views"]), "views")
+    one_of("edit.reduction", edit["reduction"], ["mean", "alternating"])
+    weights = edit["weights"]
+    good = weights is None or (len(weights) == len(edit["views"]) and all(0 < w < math.inf for w in weights))
+    require(good, "edit.weights", weights, "null (equal) or a positive number for each view")
+    alternating = edit["reduction"] == "alternating"
+    require(not (alternating and weights), "edit.weights", weights, "null with edit.reduction=alternating")
+
+
+def _check_paired(prompts: list[str], count: int, what: str) -> None:
+    require(len(prompts) == count, "edit.prompts", prompts, f"{count}, as many as edit.{what}")
+
+
+# --- what a run is made from -----------------------------------------------------------------------------------------
+
+
+def prompts_to_encode(config: dict[str, Any]) -> list[str]:
+    """The distinct prompts that a run's edit asks for, and the empty one, which guidance needs."""
+    edit = config["edit"]
+    prompts = ["", *edit.get("prompts", []), *([edit["prompt"]] if "prompt" in edit else [])]
+    if edit.get("run") is not None:
+        images = read_record(Path(edit["run"]), "edit.run")["images"].values()
+        prompts = ["", *(prompt for image in images for prompt in image["prompts"])]
+    return [*dict.fromkeys(prompts)]
+
+
+def input_files(config: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files that the run is made from: the checkpoint, the picture, the mask."""
+    edit, backbone = config["edit"], config["backbone"]
+    names = [edit.get("image"), edit.get("mask")]
+    if "run" in backbone:
+        names.append(str(Path(backbone["run"]) / "checkpoints" / backbone["file"]))
+    if edit.get("run") is not None:
+        names.append(str(Path(edit["run"]) / "run.json"))
+    return {name: file_digest(Path(name)) for name in names if name is not None and Path(name).is_file()}
+
+
+def same_run(config: dict[str, Any], directory: Path) -> None:
+    """Raises ConfigError where the directory holds images of another config: they would be taken for this one's."""
+    if not (directory / "run.json").exists():
+        return
+    record = read_record(directory, "hydra.run.dir")
+    told = [f"{key}={value}" for key, value in _flat(config).items() if _flat(record["config"]).get(key) != value]
+    told = [
+        word for word in told if word.split(".")[0].split("=")[0] not in ("from_run", "batch_size", *BESIDE_FROM_RUN)
+    ]
+    if told:
+        raise ConfigError(f"{told[0]}: allowed in hydra.run.dir={directory} is what its run.json says; take another")
+    if input_files(config) != record["inputs"]:
+        raise ConfigError(f"hydra.run.dir={directory}: its images were made from files that have changed; take another")
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """{"edit.name": ...}: the leaves of a plain container by their dotted keys."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        key: leaf
+        for name, each in node.items()
+        for key, leaf in _flat(each, f"{prefix}.{name}" if prefix else name).items()
+    }

@@ -1,0 +1,71 @@
+"""Pictures from pure noise (A0, A1.5, A1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from torch import Tensor
+
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.times import linspace
+
+
+@dataclass(kw_only=True)
+class Generate(Edit):
+    """Pictures of prompts, for every guidance scale and number of steps.
+
+    Image n is of prompt n mod P. Its noise is the same at every scale and number of steps.
+
+    Args:
+        prompts: the conditions; "" is none.
+        count: pictures of each prompt.
+        guidance_scales: of classifier-free guidance; 0 is unconditional, 1 conditional; None: the backbone's usual one.
+        steps: numbers of evaluations, evenly from noise to clean; None: the run's list of times.
+    """
+
+    prompts: Sequence[str]
+    count: int = 1
+    guidance_scales: Sequence[float] | None = None
+    steps: Sequence[int] | None = None
+
+    def jobs(self, sampler: Sampler) -> list[Job]:
+        jobs = []
+        for scale, steps in product(self.guidance_scales or [sampler.scale(None)], self.steps or [None]):
+            settings = {"guidance_scale": scale, "steps": len(self.indices(sampler, steps))}
+            sampler.path_times(self.indices(sampler, steps))
+            name = f"g{scale:g}_s{settings['steps']}"
+            label = " ".join(
+                [f"guidance {scale:g}"] * bool(self.guidance_scales) + [f"{steps} steps"] * (steps is not None)
+            )
+            jobs.append(Job(name, len(self.prompts) * self.count, label, settings))
+        return jobs
+
+    def indices(self, sampler: Sampler, steps: int | None) -> list[int]:
+        return sampler.times if steps is None or steps == len(sampler.times) else linspace(steps)
+
+    def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
+        prompts = [prompt for image in images for prompt in self.prompts_of(job, image)]
+        denoiser, condition = sampler.plain(job.settings["guidance_scale"], prompts)
+        times = sampler.path_times(self.indices(sampler, job.settings["steps"]))
+        return sampler.run(denoiser, sampler.start(images), images, condition, times, label=job.name)
+
+    def prompts_of(self, job: Job, image: int) -> list[str]:
+        return [self.prompts[image % len(self.prompts)]]
+
+    def figure(self, sampler: Sampler, cell: Cells) -> Figure:
+        jobs, width = self.jobs(sampler), len(self.prompts)
+        words = [prompt or "(none)" for prompt in self.prompts]
+        if width > 1 and len(jobs) > 1 and self.count == 1:  # prompts x settings
+            rows = [[cell(job.name, n, "") for job in jobs] for n in range(width)]
+            return Figure(rows, words, [job.label for job in jobs], "from noise")
+        if width == 1:  # a row for each setting
+            rows = [[cell(job.name, n, "") for n in range(self.count)] for job in jobs]
+            return Figure(rows, [job.label or words[0] for job in jobs], title=f"from noise: {words[0]}")
+        rows = [
+            [cell(job.name, row * width + n, "") for n in range(width)] for job in jobs for row in range(self.count)
+        ]
+        labels = [job.label for job in jobs for _ in range(self.count)] if len(jobs) > 1 else None
+        scale = f", guidance {jobs[0].settings['guidance_scale']:g}" if len(jobs) == 1 else ""
+        return Figure(rows, labels, words, f"from noise{scale}")

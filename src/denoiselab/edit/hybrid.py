@@ -1,0 +1,96 @@
+"""Hybrid images: one thing in the low frequencies, another in the high ones (A1.9), and other factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from denoiselab.edit.filters import Factor, make_factors
+from denoiselab.edit.views import make_view
+from torch import Tensor
+
+from denoiselab.edit.combine import Combine
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.hold import HoldPhoto
+
+
+@dataclass(kw_only=True)
+class Hybrid(Edit):
+    """Geng et al. 2024b, "Factorized Diffusion": each factor of the picture is estimated for a prompt of its own.
+
+    With a photo it is an inverse hybrid: one factor is the photo's and is held through the steps, as inpainting holds
+    pixels, and the others are made.
+
+    Args:
+        prompts: what each factor shows.
+        factors: linear maps with sum I, see `make_factors`: "low_high" or a list.
+        count: pictures.
+        guidance_scale: of classifier-free guidance, for each factor; None: the backbone's usual one.
+        image: a photo (C, H, W) in [0, 1] whose factor number `held` is kept; None: nothing is.
+        held: see image.
+    """
+
+    prompts: Sequence[str]
+    factors: str | Sequence[Any] = "low_high"
+    count: int = 5
+    guidance_scale: float | None = None
+    image: Tensor | None = None
+    held: int = 0
+
+    def made_factors(self, sampler: Sampler) -> list[Factor]:
+        """The factors at the backbone's size."""
+        return make_factors(self.factors, sampler.backbone.shape[-1], "edit.factors")
+
+    def jobs(self, sampler: Sampler) -> list[Job]:
+        settings = {"guidance_scale": sampler.scale(self.guidance_scale), "factors": self.factors}
+        hybrid = Job("hybrid", self.count, settings=settings)
+        return [hybrid] if self.image is None else [Job("given", 1), hybrid]
+
+    def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
+        if job.name == "given":
+            assert self.image is not None
+            return {"": self.image.cpu().expand(len(images), -1, -1, -1)}
+        factors, backbone = self.made_factors(sampler), sampler.backbone
+        prompts = [[*self.prompts]] * len(images)
+        identity = make_view("identity", backbone.shape[-1])
+        guided = sampler.guided(self.guidance_scale, prompts)
+        denoiser = Combine(guided, [identity] * len(factors), factors, grey=(1 + backbone.low) / 2)
+        times, x = sampler.path_times(sampler.times), sampler.start(images)
+        hold = None
+        if self.image is not None:
+            known = factors[self.held]
+            hold = HoldPhoto(
+                backbone.denoiser.path,
+                sampler.photo(self.image, len(images)),
+                lambda made, photo: made + known(photo - made),
+                sampler.noise(images, "known"),
+            )
+            x = hold(x, times[0])
+        condition = sampler.condition(prompts)
+        made = sampler.run(sampler.thresholded(denoiser), x, images, condition, times, hold, label=job.name)
+        return made | {f"factor{n}": self.shown(factor, made[""]) for n, factor in enumerate(factors)}
+
+    def shown(self, factor: Factor, pictures: Tensor) -> Tensor:
+        """A factor of pictures (B, C, H, W), with grey for zero where it takes constants away."""
+        flat = factor(torch.ones_like(pictures[:1]))
+        return (factor(pictures) + 0.5 * (1 - flat)).clamp(0, 1)
+
+    def prompts_of(self, job: Job, image: int) -> list[str]:
+        return [*self.prompts] if job.name == "hybrid" else []
+
+    def figure(self, sampler: Sampler, cell: Cells) -> Figure:
+        roles = ["", *(f"factor{n}" for n in range(len(self.prompts)))]
+        rows = [[cell("hybrid", n, role) for n in range(self.count)] for role in roles]
+        labels = ["hybrid", *(f"factor {n}: {prompt or '(none)'}" for n, prompt in enumerate(self.prompts))]
+        if self.factors == "low_high":
+            labels = [
+                "near",
+                *(f"{name}: {prompt or '(none)'}" for name, prompt in zip(("far", "fine"), self.prompts, strict=True)),
+            ]
+        if self.image is not None:
+            photo = cell("given", 0, "")
+            rows = [[photo, *row] for row in rows]
+            labels[1 + self.held] = "the photo's"
+        return Figure(rows, labels, title="hybrid images")

@@ -1,0 +1,157 @@
+"""Jobs: the images of an edit's run, split over ranks and batches, each written as soon as it is made.
+
+A run directory of sample.py holds images/JOB_NUMBER.png, or images/JOB_ROLE_NUMBER.png for what is shown beside a
+result, frames/JOB_NUMBER.png (the way to it, one frame under the other), figures/EDIT.png and run.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image, to_tensor
+
+from denoiselab.edit import Edit, Sampler
+from denoiselab.figures import animation, panel
+from denoiselab.files import write_atomically
+
+FRAMES = 60  # of an animation
+ANIMATED = 40  # images of an animation
+
+
+def image_path(directory: Path, job: str, image: int, role: str = "") -> Path:
+    """Where the image of this number is."""
+    if role == "frames":
+        return directory / "frames" / f"{job}_{image:03d}.png"
+    return directory / "images" / f"{'_'.join(filter(None, (job, role)))}_{image:03d}.png"
+
+
+def save_image(picture: Tensor, path: Path) -> None:
+    """Writes (C, H, W) in [0, 1] as an 8-bit PNG, whole or not at all."""
+    with write_atomically(path) as temporary:
+        to_pil_image((picture.clamp(0, 1) * 255).round().to(torch.uint8)).save(temporary)
+
+
+def load_image(path: Path) -> Tensor:
+    """(C, H, W) in [0, 1] of an image of a run."""
+    with Image.open(path) as image:
+        return to_tensor(image)
+
+
+def make_images(
+    edit: Edit, sampler: Sampler, directory: Path, rank: int = 0, ranks: int = 1, batch_size: int = 16
+) -> list[str]:
+    """Makes this rank's share of the images that are missing, and returns a line for each batch that failed.
+
+    Every ranks-th image is this rank's. A failure is said on standard error and does not stop the rest.
+
+    Args:
+        batch_size: images made at once.
+    """
+    units = [(job, image) for job in edit.jobs(sampler) for image in range(job.count)][rank::ranks]
+    failures = []
+    for job in dict.fromkeys(job.name for job, _ in units):
+        missing = [(j, n) for j, n in units if j.name == job and not image_path(directory, job, n).exists()]
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first : first + batch_size]
+            images = [image for _, image in batch]
+            try:
+                _write(edit.make(sampler, batch[0][0], images), directory, job, images)
+            except Exception as error:
+                failures.append(f"{job} {images}: {type(error).__name__}: {error}")
+                print(f"failed: {failures[-1]}", file=sys.stderr)
+                if not isinstance(error, ValueError | OSError):
+                    traceback.print_exc()
+    return failures
+
+
+def _write(made: dict[str, Tensor], directory: Path, job: str, images: Sequence[int]) -> None:
+    for role in sorted(made, reverse=True):  # the result, "", comes last: where it is, the image is done
+        for n, picture in zip(images, made[role], strict=True):
+            if role == "frames":
+                picture = torch.cat(list(picture[_chosen(len(picture))]), dim=1)  # (C, F H, W)
+            save_image(picture, image_path(directory, job, n, role))
+
+
+def _chosen(frames: int) -> list[int]:
+    """At most FRAMES of them, the first and the last among them."""
+    return (
+        sorted({round(n * (frames - 1) / (FRAMES - 1)) for n in range(FRAMES)}) if frames > FRAMES else [*range(frames)]
+    )
+
+
+def missing_images(edit: Edit, sampler: Sampler, directory: Path) -> list[str]:
+    """The names of images that are not there."""
+    paths = [image_path(directory, job.name, n) for job in edit.jobs(sampler) for n in range(job.count)]
+    return [path.name for path in paths if not path.exists()]
+
+
+def describe(edit: Edit, sampler: Sampler) -> dict[str, dict[str, Any]]:
+    """For every image by file name: its job, number, prompts and the job's settings."""
+    return {
+        image_path(Path(), job.name, n).name: {
+            "job": job.name,
+            "index": n,
+            "prompts": edit.prompts_of(job, n),
+            **job.settings,
+        }
+        for job in edit.jobs(sampler)
+        for n in range(job.count)
+    }
+
+
+def save_figures(edit: Edit, sampler: Sampler, directory: Path, name: str) -> list[Path]:
+    """Writes figures/NAME.png, its preview and, where there are frames, NAME.gif; missing images are grey."""
+
+    def cell(job: str, image: int, role: str) -> Tensor:
+        path = image_path(directory, job, image, role)
+        return load_image(path) if path.exists() else torch.full(sampler.backbone.shape, 0.5)
+
+    figure = edit.figure(sampler, cell)
+    path = directory / "figures" / f"{name}.png"
+    rows = [torch.stack(row) for row in figure.rows]
+    preview = panel(rows, path, row_labels=figure.row_labels, column_labels=figure.column_labels, title=figure.title)
+    written = [path, preview]
+    moving = [(job.name, n) for job in edit.jobs(sampler) for n in range(job.count)]
+    strips = [image_path(directory, job, n, "frames") for job, n in moving]
+    strips = [strip for strip in strips if strip.exists()][:ANIMATED]
+    if strips:
+        side = sampler.backbone.shape[-2]
+        films = [load_image(strip).unflatten(1, (-1, side)).transpose(0, 1) for strip in strips]  # (F, C, H, W)
+        longest = max(map(len, films))
+        films = [torch.cat([film[:1].expand(longest - len(film), -1, -1, -1), film]) for film in films]
+        columns = next((width for width in (10, 5) if len(films) % width == 0), min(len(films), 10))
+        target = path.with_suffix(".gif")
+        scale = max(1, 640 // (columns * side))
+        animation(list(torch.stack(films, dim=1)), target, columns, scale=scale)
+        written.append(target)
+    return written
+
+
+def save_record(path: Path, record: dict[str, Any]) -> None:
+    """Writes run.json."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n")
+
+
+def source_images(directory: Path) -> tuple[Tensor, list[list[str]], list[Any]]:
+    """The pictures of another run that were made for prompts: (N, C, h, w) in [0, 1], their prompts, the views.
+
+    Views are an anagram's, else the identity. Raises ValueError, in one line, where there are none.
+    """
+    record = json.loads((directory / "run.json").read_text())
+    found = {name: each for name, each in record["images"].items() if each["prompts"]}
+    found = {name: each for name, each in found.items() if (directory / "images" / name).exists()}
+    if not found:
+        raise ValueError(f"edit.run={directory}: allowed is a run with images made for prompts")
+    views = next(iter(found.values())).get("views", ["identity"])
+    pictures = torch.stack([load_image(directory / "images" / name) for name in found])
+    prompts = [each["prompts"][: len(views)] for each in found.values()]
+    return pictures, prompts, views
