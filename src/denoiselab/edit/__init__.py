@@ -1,0 +1,42 @@
+"""Edit: what is done with a denoiser beyond sampling. Knows no backbone.
+
+The names and ranges of views and factors (`names`) are plain Python, so that a wrong one on the command line is
+answered before torch is imported; the rest of the package is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from denoiselab.edit.names import FACTOR_NAMES, FACTOR_SETS, VIEW_NAMES, check_factors, check_sigma, check_view
+
+if TYPE_CHECKING:
+    from denoiselab.edit.filters import Factor, check_sum, gaussian_blur, make_factors
+    from denoiselab.edit.views import View, make_view
+
+_MODULES = {
+    "filters": ("Factor", "check_sum", "gaussian_blur", "make_factors"),
+    "views": ("View", "make_view"),
+}
+__all__ = [
+    "FACTOR_NAMES",
+    "FACTOR_SETS",
+    "VIEW_NAMES",
+    "Factor",
+    "View",
+    "check_factors",
+    "check_sigma",
+    "check_sum",
+    "check_view",
+    "gaussian_blur",
+    "make_factors",
+    "make_view",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
