@@ -12,10 +12,34 @@ from typing import TYPE_CHECKING, Any
 from denoiselab.edit.names import FACTOR_NAMES, FACTOR_SETS, VIEW_NAMES, check_factors, check_sigma, check_view
 
 if TYPE_CHECKING:
+    from denoiselab.edit.anagram import Anagram
+    from denoiselab.edit.combine import Alternate, Beside, Combine
+    from denoiselab.edit.edit import Edit, Figure, Job, Result, Sampler
+    from denoiselab.edit.encode import Encode
     from denoiselab.edit.filters import Factor, check_sum, gaussian_blur, make_factors
+    from denoiselab.edit.forward import Blur, Forward, OneStep
+    from denoiselab.edit.generate import Generate
+    from denoiselab.edit.hold import HoldPhoto
+    from denoiselab.edit.hybrid import Hybrid
+    from denoiselab.edit.inpaint import Inpaint
+    from denoiselab.edit.iterative import Iterative
+    from denoiselab.edit.sdedit import SDEdit
+    from denoiselab.edit.upscale import Upscale
     from denoiselab.edit.views import View, make_view
 
 _MODULES = {
+    "anagram": ("Anagram",),
+    "combine": ("Alternate", "Beside", "Combine"),
+    "edit": ("Edit", "Figure", "Job", "Result", "Sampler"),
+    "encode": ("Encode",),
+    "forward": ("Blur", "Forward", "OneStep"),
+    "generate": ("Generate",),
+    "hold": ("HoldPhoto",),
+    "hybrid": ("Hybrid",),
+    "inpaint": ("Inpaint",),
+    "iterative": ("Iterative",),
+    "sdedit": ("SDEdit",),
+    "upscale": ("Upscale",),
     "filters": ("Factor", "check_sum", "gaussian_blur", "make_factors"),
     "views": ("View", "make_view"),
 }
@@ -23,7 +47,27 @@ __all__ = [
     "FACTOR_NAMES",
     "FACTOR_SETS",
     "VIEW_NAMES",
+    "Alternate",
+    "Anagram",
+    "Beside",
+    "Blur",
+    "Combine",
+    "Edit",
+    "Encode",
     "Factor",
+    "Figure",
+    "Forward",
+    "Generate",
+    "HoldPhoto",
+    "Hybrid",
+    "Inpaint",
+    "Iterative",
+    "Job",
+    "OneStep",
+    "Result",
+    "SDEdit",
+    "Sampler",
+    "Upscale",
     "View",
     "check_factors",
     "check_sigma",

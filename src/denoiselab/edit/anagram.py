@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from denoiselab.edit.views import View, make_view
 from torch import Tensor
 
 from denoiselab.denoise import Denoiser
 from denoiselab.edit.combine import Alternate, Combine
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.views import View, make_view
 
 REDUCTIONS = ("mean", "alternating")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from denoiselab.edit.filters import Factor
-from denoiselab.edit.views import View
 from torch import Tensor
 
 from denoiselab.denoise import Denoiser, Estimate
+from denoiselab.edit.filters import Factor
+from denoiselab.edit.views import View
 from denoiselab.noise import expand
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from denoiselab.edit.filters import gaussian_blur
 from torch import Tensor
 
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.filters import gaussian_blur
 from denoiselab.edit.times import INDICES
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from denoiselab.edit.filters import Factor, make_factors
-from denoiselab.edit.views import make_view
 from torch import Tensor
 
 from denoiselab.edit.combine import Combine
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.filters import Factor, make_factors
 from denoiselab.edit.hold import HoldPhoto
+from denoiselab.edit.views import make_view
 
 
 @dataclass(kw_only=True)
@@ -41,7 +41,8 @@ class Hybrid(Edit):
 
     def made_factors(self, sampler: Sampler) -> list[Factor]:
         """The factors at the backbone's size."""
-        return make_factors(self.factors, sampler.backbone.shape[-1], "edit.factors")
+        channels, _, size = sampler.backbone.shape
+        return make_factors(self.factors, size, channels, "edit.factors")
 
     def jobs(self, sampler: Sampler) -> list[Job]:
         settings = {"guidance_scale": sampler.scale(self.guidance_scale), "factors": self.factors}

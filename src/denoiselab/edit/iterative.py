@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from denoiselab.edit.filters import gaussian_blur
 from torch import Tensor
 
 from denoiselab.denoise import Estimate
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.filters import gaussian_blur
 from denoiselab.edit.times import check_start
 
 
