@@ -21,6 +21,7 @@ from denoiselab.config.sampling import (
     prompts_to_encode,
     same_run,
     sample_config,
+    source_node,
     time_indices,
 )
 from denoiselab.runs import held, removed_if_empty
@@ -66,13 +67,13 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     fabric.launch()
     directory = Path(fabric.broadcast(str(directory)))  # every rank composes its own, at its own second
 
-    source = instantiate(config["backbone"], _convert_="all")
+    source = instantiate(source_node(config))
     second = config["edit"]["name"] == "upscale"
-    source.check(second, fabric.device)
+    source.check(fabric.device, second)
     if fabric.is_global_zero:
         source.encode(prompts_to_encode(config), fabric.device)
     fabric.barrier()
-    backbone = source.load(second, fabric.device, config["max_batch"])
+    backbone = source.load(fabric.device, config["max_batch"], second)
     edit = instantiate_edit(config["edit"], backbone)
     solver = {name: value for name, value in (config["solver"] or {}).items() if name != "_target_"}
     sampler = Sampler(
@@ -115,9 +116,9 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
 
 def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     """The edit of a config node, with the pictures that it names loaded at the backbone's size."""
-    from denoiselab.data.pictures import load_picture, picture_size, read_mask
     from hydra.utils import instantiate
 
+    from denoiselab.data.pictures import load_picture, picture_size, read_mask
     from denoiselab.jobs import source_images
 
     own = {name: value for name, value in node.items() if name not in ("name", "invert", "new", "run", "noise_level")}

@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
     "evaluation": set(),
     "figures": set(),
-    "config": {"runs"},
+    "jobs": {"edit", "figures"},
+    "config": {"runs", "data", "edit"},
     "__init__": set(),
 }
 # The only units that may import a third-party package.

@@ -43,14 +43,14 @@ class BackboneConfig:
 
 @dataclass
 class CheckpointConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.Checkpoint"
+    _target_: str = "denoiselab.backbones.sources.CheckpointSource"
     run: str = MISSING
     file: str = MISSING
 
 
 @dataclass
 class DeepFloydConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.DeepFloyd"
+    _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
     size: str = MISSING
     upscaler_size: str = MISSING
     path: str = MISSING
@@ -65,7 +65,7 @@ class DeepFloydConfig(BackboneConfig):
 
 @dataclass
 class TinyIfConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.TinyIf"
+    _target_: str = "denoiselab.backbones.sources.TinyIfSource"
     folder: str = MISSING
     path: str = MISSING
     upscaler_path: str = MISSING
@@ -448,6 +448,12 @@ def _check_paired(prompts: list[str], count: int, what: str) -> None:
 
 
 # --- what a run is made from -----------------------------------------------------------------------------------------
+
+
+def source_node(config: dict[str, Any]) -> dict[str, Any]:
+    """The backbone's node without what its edits are about."""
+    about = ("image", "null_prompt", "views", "factors", "prompts", "size", "upscaler_size")
+    return {name: value for name, value in config["backbone"].items() if name not in about}
 
 
 def prompts_to_encode(config: dict[str, Any]) -> list[str]:
