@@ -16,9 +16,11 @@ from denoiselab.denoise import Backbone
 class Source(ABC):
     """A backbone that is not loaded yet."""
 
+    @abstractmethod
     def check(self, device: torch.device, second: bool = False) -> None:
         """Raises ValueError, in one line, where the weights cannot be had or do not fit the device. Loads nothing."""
 
+    @abstractmethod
     def encode(self, prompts: Sequence[str], device: torch.device) -> None:
         """Makes the conditions that are expensive to make, once, before the backbone is loaded."""
 
@@ -44,7 +46,12 @@ class CheckpointSource(Source):
     run: str
     file: str = "last.ckpt"
 
-    def load(self, device: torch.device, max_batch: int | None = None, second: bool = False) -> Backbone:
+    def check(self, device: torch.device, second: bool = False) -> None:
         if second:
             raise ValueError("edit=upscale: allowed is a backbone with a second stage, digit models have none")
+
+    def encode(self, prompts: Sequence[str], device: torch.device) -> None:
+        pass  # a class vector costs nothing
+
+    def load(self, device: torch.device, max_batch: int | None = None, second: bool = False) -> Backbone:
         return CheckpointBackbone(Path(self.run) / "checkpoints" / self.file, device, max_batch)

@@ -44,7 +44,7 @@ class BackboneConfig:
 @dataclass
 class CheckpointConfig(BackboneConfig):
     _target_: str = "denoiselab.backbones.sources.CheckpointSource"
-    run: str = MISSING
+    run: str | None = MISSING
     file: str = MISSING
 
 
@@ -356,7 +356,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
         size = _stored_size(Path(backbone["path"])) or 64
         return {"shape": (3, size, size), "classes": None, "T": None}
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
-    run = Path(backbone["run"])
+    run = Path(backbone["run"] or "null")
     try:
         trained = yaml.safe_load((run / "config.yaml").read_text())
         net, path = trained["model"]["net"], trained["schedule"]["path"]

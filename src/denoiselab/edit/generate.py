@@ -32,7 +32,8 @@ class Generate(Edit):
 
     def jobs(self, sampler: Sampler) -> list[Job]:
         jobs = []
-        for scale, steps in product(self.guidance_scales or [sampler.scale(None)], self.steps or [None]):
+        step_counts: Sequence[int | None] = self.steps or [None]
+        for scale, steps in product(self.guidance_scales or [sampler.scale(None)], step_counts):
             settings = {"guidance_scale": scale, "steps": len(self.indices(sampler, steps))}
             sampler.path_times(self.indices(sampler, steps))
             name = f"g{scale:g}_s{settings['steps']}"
