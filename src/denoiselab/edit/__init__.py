@@ -13,7 +13,7 @@ from denoiselab.edit.names import FACTOR_NAMES, FACTOR_SETS, VIEW_NAMES, check_f
 
 if TYPE_CHECKING:
     from denoiselab.edit.anagram import Anagram
-    from denoiselab.edit.combine import Alternate, Beside, Combine
+    from denoiselab.edit.combine import Alternate, Beside, Combine, Given
     from denoiselab.edit.edit import Edit, Figure, Job, Result, Sampler
     from denoiselab.edit.encode import Encode
     from denoiselab.edit.filters import Factor, check_sum, gaussian_blur, make_factors
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "anagram": ("Anagram",),
-    "combine": ("Alternate", "Beside", "Combine"),
+    "combine": ("Alternate", "Beside", "Combine", "Given"),
     "edit": ("Edit", "Figure", "Job", "Result", "Sampler"),
     "encode": ("Encode",),
     "forward": ("Blur", "Forward", "OneStep"),
@@ -58,6 +58,7 @@ __all__ = [
     "Figure",
     "Forward",
     "Generate",
+    "Given",
     "HoldPhoto",
     "Hybrid",
     "Inpaint",

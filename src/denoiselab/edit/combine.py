@@ -92,6 +92,33 @@ class Alternate(Denoiser):
         return self.single[view](x_t, t, None if condition is None else condition[:, view : view + 1])
 
 
+class Given(Denoiser):
+    """Adds to a Combine the factor F of a photo, which is known: F x_0 = F photo, F eps = F (x_t - alpha_t photo) / sigma_t.
+
+    An inverse hybrid (Geng et al. 2024b, section 3.4), with the known part put into the estimate of x_0 as in DDNM (Wang
+    et al. 2023) and not into x_t: the sum of the factors is then exact, also for a low pass, which is no projection.
+
+    Args:
+        denoiser: a Combine of all the other factors.
+        factor: F.
+        photo: (1 or B, C, H, W), the model's pixels.
+        grey: as in `Combine`.
+    """
+
+    def __init__(self, denoiser: Denoiser, factor: Factor, photo: Tensor, grey: float) -> None:
+        self.denoiser, self.factor, self.photo, self.grey = denoiser, factor, photo, grey
+        self.path = denoiser.path
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        estimate = self.denoiser(x_t, t, condition)
+        alpha, sigma = expand(self.path.alpha(t), x_t), expand(self.path.sigma(t), x_t)
+        return Estimate(
+            x_0=estimate.x_0 + self.factor(self.photo - self.grey),
+            eps=estimate.eps + self.factor((x_t - alpha * self.photo) / sigma),
+            log_variance_weight=estimate.log_variance_weight,
+        )
+
+
 class Beside(Denoiser):
     """A second stage with what it enlarges beside x_t: (B, C, H, W) and a context (B, C, H, W) as (B, 2 C, H, W).
 

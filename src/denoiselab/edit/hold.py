@@ -18,7 +18,7 @@ class HoldPhoto:
     Args:
         path: the model's.
         photo: (B, C, H, W), the model's pixels.
-        blend: (made (B, C, H, W), known (B, C, H, W)) -> (B, C, H, W): by a mask, or by the factors of a hybrid.
+        blend: (made (B, C, H, W), known (B, C, H, W)) -> (B, C, H, W), e.g. by a mask.
         noise: draws eps; a generator of its own, so that holding does not change what the solver draws.
     """
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from denoiselab.edit.combine import Combine
+from denoiselab.denoise import Denoiser
+from denoiselab.edit.combine import Combine, Given
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
 from denoiselab.edit.filters import Factor, make_factors
-from denoiselab.edit.hold import HoldPhoto
 from denoiselab.edit.views import make_view
 
 
@@ -20,11 +20,10 @@ from denoiselab.edit.views import make_view
 class Hybrid(Edit):
     """Geng et al. 2024b, "Factorized Diffusion": each factor of the picture is estimated for a prompt of its own.
 
-    With a photo it is an inverse hybrid: one factor is the photo's and is held through the steps, as inpainting holds
-    pixels, and the others are made.
+    With a photo it is an inverse hybrid: one factor is the photo's, the others are made.
 
     Args:
-        prompts: what each factor shows.
+        prompts: what each factor shows; the photo's is not asked for.
         factors: linear maps with sum I, see `make_factors`: "low_high" or a list.
         count: pictures.
         guidance_scale: of classifier-free guidance, for each factor; None: the backbone's usual one.
@@ -53,24 +52,20 @@ class Hybrid(Edit):
         if job.name == "given":
             assert self.image is not None
             return {"": self.image.cpu().expand(len(images), -1, -1, -1)}
-        factors, backbone = self.made_factors(sampler), sampler.backbone
-        prompts = [[*self.prompts]] * len(images)
+        factors, backbone, grey = self.made_factors(sampler), sampler.backbone, (1 + sampler.backbone.low) / 2
+        made_for = [n for n in range(len(factors)) if self.image is None or n != self.held]
+        prompts = [[self.prompts[n] for n in made_for]] * len(images)
         identity = make_view("identity", backbone.shape[-1])
-        guided = sampler.guided(self.guidance_scale, prompts)
-        denoiser = Combine(guided, [identity] * len(factors), factors, grey=(1 + backbone.low) / 2)
-        times, x = sampler.path_times(sampler.times), sampler.start(images)
-        hold = None
+        denoiser: Denoiser = Combine(
+            sampler.guided(self.guidance_scale, prompts),
+            [identity] * len(made_for),
+            [factors[n] for n in made_for],
+            grey,
+        )
         if self.image is not None:
-            known = factors[self.held]
-            hold = HoldPhoto(
-                backbone.denoiser.path,
-                sampler.photo(self.image, len(images)),
-                lambda made, photo: made + known(photo - made),
-                sampler.noise(images, "known"),
-            )
-            x = hold(x, times[0])
-        condition = sampler.condition(prompts)
-        made = sampler.run(sampler.thresholded(denoiser), x, images, condition, times, hold, label=job.name)
+            denoiser = Given(denoiser, factors[self.held], sampler.photo(self.image, 1), grey)
+        x, condition = sampler.start(images), sampler.condition(prompts)
+        made = sampler.run(sampler.thresholded(denoiser), x, images, condition, label=job.name)
         return made | {f"factor{n}": self.shown(factor, made[""]) for n, factor in enumerate(factors)}
 
     def shown(self, factor: Factor, pictures: Tensor) -> Tensor:
