@@ -1,0 +1,252 @@
+"""DeepFloyd IF (Saharia et al. 2022's Imagen, as trained by DeepFloyd): both stages as backbones.
+
+Only the UNet and its schedulers are loaded; the prompts' embeddings come from the cache that `embeddings.encode` fills.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from denoiselab.backbones.embeddings import EmbeddingCache
+from denoiselab.backbones.weights import (
+    STAGE_1,
+    STAGE_2,
+    fetch_fitting,
+    resolve_device,
+    resolve_dtype,
+    resolve_variant,
+)
+from denoiselab.denoise import Backbone, Denoiser, Estimate, Split, Upscaler
+from denoiselab.noise import VariancePreserving
+
+# Type checkers see nothing behind diffusers' lazy imports.
+UNet2DConditionModel: TypeAlias = Any
+DDPMScheduler: TypeAlias = Any
+
+SCALE = 4  # of stage II, 64 to 256 pixels
+
+
+class DeepFloydDenoiser(Denoiser):
+    """A UNet of DeepFloyd IF, which predicts eps and may predict a variance beside it, as a Denoiser.
+
+    The UNet runs in its own type; x_t, the estimate and all coefficients are float32 or wider (alpha_T^2 = 2.4e-9 is
+    zero in half precision). The time of diffusers is ours less one: its 0 is the first noisy one.
+
+    Args:
+        unet: of C or 2 C channels in, and C (eps) or 2 C (eps, v) out, v in [-1, 1].
+        path: with the betas of its scheduler.
+        noise_level: for stage II, whose calls take 2 C channels, x_t and the enlarged picture, the index at which the
+            latter was noised; the UNet is told it. The estimate is that of x_t. None for stage I.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, path: VariancePreserving, noise_level: int | None = None) -> None:
+        self.unet, self.path, self.noise_level = unet, path, noise_level
+        self.channels = unet.config.in_channels // (1 if noise_level is None else 2)
+        self.dtype = next(unet.parameters()).dtype
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        if condition is None:
+            raise ValueError("DeepFloyd needs a condition: the embeddings of as many prompts as images, (B, 77, D)")
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        x_t = x_t.to(torch.promote_types(x_t.dtype, torch.float32))
+        labels = {} if self.noise_level is None else {"class_labels": torch.full_like(t, self.noise_level)}
+        answer = self.unet(
+            x_t.to(self.dtype), t - 1, encoder_hidden_states=condition.to(self.dtype), return_dict=False, **labels
+        )[0]
+        eps, *learned = answer.to(x_t.dtype).split(self.channels, dim=1)  # (B, C, H, W), once or twice
+        x_0, eps = self.path.estimate("eps", eps, x_t[:, : self.channels], t)
+        return Estimate(x_0, eps, (learned[0] + 1) / 2 if learned else None)
+
+
+class DeepFloyd(Backbone):
+    """Stage I: 64 x 64 pixels of a prompt.
+
+    Args:
+        name: for titles and records.
+        unet: on `device` or offloaded to it, in eval mode.
+        scheduler: its path, its thresholding and its variance are what count; its timesteps are not.
+        cache: has the prompts' embeddings.
+        device: where the UNet computes.
+        max_batch: images a call of the UNet, or None for all at once.
+    """
+
+    low = -1.0
+    guidance_scale = 7.0  # IFPipeline's
+
+    def __init__(
+        self,
+        name: str,
+        unet: UNet2DConditionModel,
+        scheduler: DDPMScheduler,
+        cache: EmbeddingCache,
+        device: torch.device,
+        max_batch: int | None = None,
+        noise_level: int | None = None,
+    ) -> None:
+        self.name, self.cache, self.device = name, cache, device
+        denoiser = DeepFloydDenoiser(unet, VariancePreserving(scheduler.betas), noise_level)
+        self.denoiser = Split(denoiser, max_batch)
+        self.shape = (denoiser.channels, unet.config.sample_size, unet.config.sample_size)
+        self.width = unet.config.encoder_hid_dim
+        settings = scheduler.config
+        self.solver = {"name": "ddpm"}
+        if settings.variance_type == "learned_range":
+            self.solver["variance"] = "learned"
+        if settings.thresholding:
+            self.threshold = (settings.dynamic_thresholding_ratio, settings.sample_max_value)
+
+    def condition(self, prompts: Sequence[str]) -> Tensor:
+        """The embeddings (B, 77, D) of B prompts, from the cache, on the device.
+
+        ValueError, in one line, for prompts that are not encoded, and for embeddings of another encoder.
+        """
+        embeddings = self.cache.load(prompts)
+        if embeddings.shape[-1] != self.width:
+            raise ValueError(
+                f"embeddings of width {embeddings.shape[-1]} in {self.cache.directory}: {self.name} takes {self.width}"
+            )
+        return embeddings.to(self.device)
+
+
+class DeepFloydUpscaler(DeepFloyd, Upscaler):
+    """Stage II: 256 x 256 pixels of a prompt and a picture of 64 x 64.
+
+    Args:
+        noising_scheduler: whose path the enlarged picture is noised on.
+        noise_level: 0 to 999, its index there. diffusers' default is 250; 50 keeps more of the picture.
+        others: see DeepFloyd.
+    """
+
+    guidance_scale = 4.0  # IFSuperResolutionPipeline's
+    scale = SCALE
+
+    def __init__(
+        self,
+        name: str,
+        unet: UNet2DConditionModel,
+        scheduler: DDPMScheduler,
+        noising_scheduler: DDPMScheduler,
+        cache: EmbeddingCache,
+        device: torch.device,
+        max_batch: int | None = None,
+        noise_level: int = 250,
+    ) -> None:
+        super().__init__(name, unet, scheduler, cache, device, max_batch, noise_level)
+        self.noise_level = noise_level
+        self.noising_path = VariancePreserving(noising_scheduler.betas)
+
+    def context(self, pictures: Tensor, eps: Tensor) -> Tensor:
+        size = [SCALE * side for side in pictures.shape[-2:]]
+        enlarged = interpolate(self.pixels(pictures), size, mode="bilinear", align_corners=True)  # (B, C, H, W)
+        return self.noising_path.add_noise(enlarged, torch.tensor(self.noise_level + 1), eps)
+
+
+def load_deepfloyd(
+    path: str | Path,
+    cache: EmbeddingCache,
+    *,
+    device: str | torch.device,
+    revision: str | None = None,
+    variant: str | None = "auto",
+    dtype: str = "auto",
+    offload: bool = False,
+    max_batch: int | None = None,
+) -> DeepFloyd:
+    """Stage I of a hub id or a local folder.
+
+    Args:
+        path: DeepFloyd/IF-I-{M,L,XL}-v1.0, or a folder of the same layout.
+        cache: has the prompts' embeddings.
+        device: where the UNet computes.
+        revision: of the hub; None is the main branch.
+        variant: of the weights, see `weights.resolve_variant`.
+        dtype: of the weights, see `weights.resolve_dtype`.
+        offload: keep the weights in the CPU's memory, and each layer's on the device only while it computes. Slower;
+            needs the package accelerate.
+        max_batch: images a call of the UNet, or None for all at once.
+
+    Raises ValueError, in one line, for each of these that will not do, before weights are loaded.
+    """
+    chosen = resolve_device(device)
+    folder, unet = _load_unet(path, STAGE_1, revision, variant, dtype, chosen, offload, max_batch)
+    return DeepFloyd(Path(path).name, unet, _scheduler(folder, "scheduler"), cache, chosen, max_batch)
+
+
+def load_upscaler(
+    path: str | Path,
+    cache: EmbeddingCache,
+    *,
+    device: str | torch.device,
+    noise_level: int = 250,
+    revision: str | None = None,
+    variant: str | None = "auto",
+    dtype: str = "auto",
+    offload: bool = False,
+    max_batch: int | None = None,
+) -> DeepFloydUpscaler:
+    """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder; the arguments are load_deepfloyd's.
+
+    Its prompts are encoded by the same T5, so that `cache` may be that of stage I.
+    """
+    if not 0 <= noise_level < 1000:
+        raise ValueError(f"noise_level={noise_level}: allowed are 0 to 999")
+    chosen = resolve_device(device)
+    folder, unet = _load_unet(path, STAGE_2, revision, variant, dtype, chosen, offload, max_batch)
+    schedulers = _scheduler(folder, "scheduler"), _scheduler(folder, "image_noising_scheduler")
+    return DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level)
+
+
+def _load_unet(
+    path: str | Path,
+    parts: tuple[str, ...],
+    revision: str | None,
+    variant: str | None,
+    dtype: str,
+    device: torch.device,
+    offload: bool,
+    max_batch: int | None,
+) -> tuple[Path, UNet2DConditionModel]:
+    """The folder that has the parts, and the UNet in it, ready to be called in batches of max_batch."""
+    if max_batch is not None and max_batch < 1:  # Split's own check comes when the weights are there
+        raise ValueError(f"max_batch={max_batch}: allowed is a positive number of images, or None")
+    has_accelerate = importlib.util.find_spec("accelerate") is not None
+    if offload and not has_accelerate:
+        raise ValueError("offload=true: needs one package more, `pip install accelerate`")
+    kind = resolve_dtype(dtype, device)
+    help_offload = "offload=true, " if device.type == "cuda" and not offload else ""
+    folder = fetch_fitting(
+        path, revision, parts=parts, variant=variant, dtype=kind, device=torch.device("cpu") if offload else device,
+        helps=f"a smaller size, {help_offload}a half-precision dtype or another device would do",
+    )  # fmt: skip
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(
+        folder,
+        subfolder="unet",
+        variant=resolve_variant(folder, variant, "unet"),
+        dtype=kind,
+        use_safetensors=True,
+        low_cpu_mem_usage=has_accelerate,  # diffusers' default, less its complaint
+    )
+    unet.eval().requires_grad_(False)
+    if offload:
+        unet.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level")
+    else:
+        unet.to(device)
+    return folder, unet
+
+
+def _scheduler(folder: Path, part: str) -> DDPMScheduler:
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_pretrained(folder, subfolder=part)
+    if scheduler.config.prediction_type != "epsilon":
+        raise ValueError(f"path={folder}: predicts {scheduler.config.prediction_type}, allowed is epsilon")
+    return scheduler
