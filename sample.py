@@ -73,7 +73,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     if fabric.is_global_zero:
         source.encode(prompts_to_encode(config), fabric.device)
     fabric.barrier()
-    backbone = source.load(fabric.device, config["max_batch"], second)
+    level = {"noise_level": config["edit"]["noise_level"]} if second else {}
+    backbone = source.load(fabric.device, config["max_batch"], second, **level)
     edit = instantiate_edit(config["edit"], backbone)
     solver = {name: value for name, value in (config["solver"] or {}).items() if name != "_target_"}
     sampler = Sampler(
@@ -125,7 +126,6 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     shape = backbone.shape
     if node["name"] == "upscale":
         side = shape[-1] // backbone.scale
-        backbone.noise_level = node["noise_level"]
         if node["run"] is not None:
             own["pictures"], own["prompts"], own["views"] = source_images(Path(node["run"]))
         else:

@@ -16,8 +16,8 @@ from denoiselab.noise import expand
 class Combine(Denoiser):
     """eps = sum_i F_i A_i^-1 eps(A_i x_t, condition_i), with views A_i and factors F_i that sum to the identity.
 
-    With F_i = w_i it is a visual anagram (Geng et al. 2024, equation 2), with A_i = I a hybrid image of the factors F_i
-    (Geng et al. 2024b, "Factorized Diffusion", equation 4). x_0 follows suit, since it is linear in eps. A learned
+    With F_i = w_i it is a visual anagram (Geng et al. 2024), with A_i = I a hybrid image of the factors F_i
+    (Geng et al. 2024b, "Factorized Diffusion"). x_0 follows suit, since it is linear in eps. A learned
     variance is turned back by each view, never negated, and averaged.
 
     Calls take a condition (B, V, ...), a row of V for each image, or None. All B V go through the wrapped denoiser at
@@ -93,10 +93,10 @@ class Alternate(Denoiser):
 
 
 class Given(Denoiser):
-    """Adds to a Combine the factor F of a photo, which is known: F x_0 = F photo, F eps = F (x_t - alpha_t photo) / sigma_t.
+    """Adds a photo's factor F to a Combine of the others: F x_0 = F photo, F eps = F (x_t - alpha_t photo) / sigma_t.
 
-    An inverse hybrid (Geng et al. 2024b, section 3.4), with the known part put into the estimate of x_0 as in DDNM (Wang
-    et al. 2023) and not into x_t: the sum of the factors is then exact, also for a low pass, which is no projection.
+    An inverse hybrid (Geng et al. 2024b), with the known part put into the estimate of x_0, as in DDNM (Wang et al.
+    2023), and not into x_t: the sum of the factors is then exact, also for a low pass, which is no projection.
 
     Args:
         denoiser: a Combine of all the other factors.
