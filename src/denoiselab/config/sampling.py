@@ -38,6 +38,7 @@ class BackboneConfig:
     null_prompt: str = MISSING
     views: list[Any] = MISSING
     factors: Any = MISSING
+    count: int = MISSING
     prompts: dict[str, list[str]] = MISSING
 
 
@@ -452,7 +453,7 @@ def _check_paired(prompts: list[str], count: int, what: str) -> None:
 
 def source_node(config: dict[str, Any]) -> dict[str, Any]:
     """The backbone's node without what its edits are about."""
-    about = ("image", "null_prompt", "views", "factors", "prompts", "size", "upscaler_size")
+    about = ("image", "null_prompt", "views", "factors", "count", "prompts", "size", "upscaler_size")
     return {name: value for name, value in config["backbone"].items() if name not in about}
 
 
