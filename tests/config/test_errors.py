@@ -35,7 +35,7 @@ ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callback
         ("model=class_unt", "model=class_unt: allowed are class_unet, denoiser, time_unet (did you mean class_unet?)"),
         ("data=mnits", "data=mnits: allowed are fashion_mnist, mnist, synthetic (did you mean mnist?)"),
         ("schedule=cosin", "schedule=cosin: allowed are additive, cosine, ddpm, flow (did you mean cosine?)"),
-        ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, euler, heun (did you mean euler?)"),
+        ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean euler?)"),
         ("trainer=smok", "trainer=smok: allowed are ddp, default, smoke (did you mean smoke?)"),
         ("model.net.width=wide", "model.net.width=wide: allowed is a whole number"),
         ("model.net.width=4.5", "model.net.width=4.5: allowed is a whole number"),
