@@ -300,10 +300,15 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        record["config"], record["images"], record["inputs"]
+        record["config"]["edit"]["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
     return record  # type: ignore[no-any-return]
+
+
+def edit_name(name: str, from_run: str | None) -> str:
+    """Of the run's edit, for its directory; with from_run=DIR that of the run in DIR."""
+    return name if from_run is None else str(read_record(Path(from_run), "from_run")["config"]["edit"]["name"])
 
 
 def file_digest(path: Path) -> str:
