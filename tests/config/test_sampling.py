@@ -127,10 +127,10 @@ MISTAKES = [
     ("time", "edit=one_step edit.prompt=3", "edit.prompt='3': allowed is '': this model takes no class"),
     ("time", "edit=encode", "edit=encode: allowed is another: this model takes no class"),
     ("class", "edit=anagram edit.prompts=[1,2,3]", "edit.prompts=['1', '2', '3']: allowed is 2, as many as edit.views"),
-    ("class", "edit=anagram edit.views=[identity]", "edit.prompts=['6', '9']: allowed is 1, as many as edit.views"),
+    ("class", "edit=anagram edit.prompts=[6] edit.views=[identity,negate]", "edit.prompts=['6']: allowed is 2, as many as edit.views"),
     (
         "class",
-        "edit=hybrid edit.factors=three_bands",
+        "edit=hybrid edit.prompts=[0,1] edit.factors=three_bands",
         "edit.prompts=['0', '1']: allowed is 3, as many as edit.factors",
     ),
     # pictures and masks
@@ -378,7 +378,7 @@ def test_a_run_whose_file_has_changed_or_gone_is_not_repeated(recorded: tuple[Pa
     assert answer(f"from_run={directory}").startswith(f"edit.image={photo}: allowed is a picture file that exists")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"config": {}}'])
+@pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"config": {}, "images": {}, "inputs": {}}'])
 def test_a_record_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     line = f"from_run={tmp_path}: allowed is a run directory of sample.py, with a run.json"
@@ -406,7 +406,7 @@ def test_a_directory_is_gone_on_with_by_the_same_config_only(
 
 def test_the_prompts_of_an_upscaled_run_are_those_to_encode(words: dict[str, list[str]], tmp_path: Path) -> None:
     images = {"a_000.png": {"prompts": ["a dog", "a cat"]}, "b_000.png": {"prompts": ["a cat"]}}
-    (tmp_path / "run.json").write_text(json.dumps({"config": {}, "inputs": {}, "images": images}))
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"edit": {"name": "hybrid"}}, "inputs": {}, "images": images}))
     config = checked(*words["tiny"], "edit=upscale", f"edit.run={tmp_path}")
     assert prompts_to_encode(config) == ["", "a dog", "a cat"]
     assert list(input_files(config)) == [str(tmp_path / "run.json")]
@@ -436,5 +436,16 @@ def test_a_mistake_is_answered_before_torch_is_imported(words: dict[str, list[st
         assert run.stdout == "" and not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_composing_is_what_hydra_does(words: dict[str, list[str]]) -> None:
-    assert composed(*words["class"], script="sample", hydra=True).hydra.run.dir.startswith("outputs/sample/generate/")
+def test_the_directory_is_named_after_the_edit_also_of_a_run_that_is_repeated(
+    recorded: tuple[Path, dict[str, Any]],
+) -> None:
+    load_script("sample")  # which registers what its YAML asks for
+
+    def directory(*words: str) -> str:
+        return str(composed(*words, script="sample", hydra=True).hydra.run.dir)
+
+    assert directory().startswith("outputs/sample/generate/2")
+    assert directory("edit=blur").startswith("outputs/sample/blur/2")
+    assert directory(f"from_run={recorded[0]}").startswith("outputs/sample/sdedit/2")
+    mistake = f"from_run={recorded[0]}s: allowed is a run directory of sample.py, with a run.json"
+    assert line_of(lambda: directory(f"from_run={recorded[0]}s")) == mistake
