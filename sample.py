@@ -123,7 +123,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
 
 def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     """The edit of a config node, with the pictures that it names loaded at the backbone's size."""
-    from hydra.utils import instantiate
+    from hydra.utils import get_class
 
     from denoiselab.data.pictures import load_picture, picture_size, read_mask
     from denoiselab.jobs import source_images
@@ -144,7 +144,7 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
         own["mask"] = read_mask(own["mask"], shape, size, node["new"], "edit.mask")
     if own.get("image") is not None:
         own["image"] = load_picture(own["image"], shape, "edit.image", invert=node["invert"])
-    return instantiate({"_target_": own.pop("_target_")}, **own)
+    return get_class(own.pop("_target_"))(**own)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def load_backbone(
     """Any backbone, e.g. in a notebook: load_backbone("outputs/train/class_flow/DATE_TIME").
 
     Args:
-        name: a run directory of train.py; or DeepFloyd IF's stage I or II: a hub id, or a folder in its format.
+        name: a run directory of train.py, or a checkpoint of one; or DeepFloyd IF's stage I or II: a hub id, or a folder in its format.
         prompts: that a text-to-image backbone will be asked for, encoded before its UNet is loaded.
         device: where it runs; None: a GPU where there is one.
         settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings". For a stage II give `text_encoder`, the
@@ -174,17 +174,11 @@ def load_backbone(
     Raises ValueError, in one line, for a name that is none of these, and as the backbone's loader does.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if (Path(name) / "config.yaml").is_file():
-        source: Source = CheckpointSource(str(name), **settings)
-        second = False
-    else:
-        from denoiselab.backbones import weights
-
-        first = settings.pop("text_encoder", None)
-        second = first is not None
-        source = DeepFloydSource(str(first or name), str(name), **settings)
-        parts = weights.STAGE_2 if second else weights.STAGE_1
-        weights.check_access(name, source.revision, parts=parts)
+    if Path(name).suffix == ".ckpt" or (Path(name) / "checkpoints").is_dir():
+        return CheckpointBackbone(name, chosen, **settings)
+    first = settings.pop("text_encoder", None)
+    second = first is not None
+    source = DeepFloydSource(str(first or name), str(name), **settings)
     source.check(chosen, second)
     source.encode(["", *prompts], chosen)
     return source.load(chosen, second=second)

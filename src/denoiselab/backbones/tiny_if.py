@@ -61,7 +61,7 @@ def _save(directory: Path) -> None:
         torch.manual_seed(0)
         parts |= {"tokenizer": _tokenizer(), "text_encoder": _text_encoder(), "requires_safety_checker": False}
         stage_1: Any = IFPipeline(
-            unet=_unet(64, in_channels=3, widths=(16, 32, 64), norm_num_groups=8),
+            unet=_unet(64, in_channels=3, widths=(8, 16, 32), norm_num_groups=4),
             scheduler=DDPMScheduler(**learned, sample_max_value=1.5),
             **parts,
         )

@@ -102,10 +102,10 @@ def check_access(
     if not is_hub(path):
         if not Path(path).is_dir():
             raise ValueError(f"path={path}: is no folder, allowed are a folder of DeepFloyd's and a hub id, owner/name")
+        _check_stage(Path(path), path, parts)
         missing = _missing(Path(path), parts, variant)
         if missing:
             raise ValueError(f"path={path}: has no {', no '.join(missing)}")
-        _check_stage(Path(path), path, parts)
         return
     cached = _cached(path, revision, parts, variant)
     if cached:
@@ -197,12 +197,16 @@ def _missing(folder: Path, parts: tuple[str, ...], variant: str | None) -> list[
 
 
 def _check_stage(folder: Path, path: str | Path, parts: tuple[str, ...]) -> None:
-    kind = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    """Raises ValueError for a pipeline of another kind or stage, as far as the files that are there tell."""
+    index, config = folder / "model_index.json", folder / "unet" / "config.json"
+    if not index.is_file() or not config.is_file():
+        return
+    kind = json.loads(index.read_text())["_class_name"]
     if not kind.startswith("IF"):
         raise ValueError(f"path={path}: is a {kind}, allowed is a pipeline of DeepFloyd IF")
     if parts == TEXT:
         return
-    channels = json.loads((folder / "unet" / "config.json").read_text())["in_channels"]
+    channels = json.loads(config.read_text())["in_channels"]
     second = "SuperResolution" in kind or channels == 6  # x_t and the enlarged picture
     if second != (parts == STAGE_2):
         raise ValueError(_wrong_stage(path, second))

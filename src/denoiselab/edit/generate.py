@@ -34,22 +34,21 @@ class Generate(Edit):
         jobs = []
         step_counts: Sequence[int | None] = self.steps or [None]
         for scale, steps in product(self.guidance_scales or [sampler.scale(None)], step_counts):
-            settings = {"guidance_scale": scale, "steps": len(self.indices(sampler, steps))}
-            sampler.path_times(self.indices(sampler, steps))
-            name = f"g{scale:g}_s{settings['steps']}"
-            label = " ".join(
-                [f"guidance {scale:g}"] * bool(self.guidance_scales) + [f"{steps} steps"] * (steps is not None)
-            )
-            jobs.append(Job(name, len(self.prompts) * self.count, label, settings))
+            times = self.times(sampler, steps)
+            settings = {"guidance_scale": scale, "steps": steps}
+            label = [f"guidance {scale:g}"] * bool(self.guidance_scales) + [f"{steps} steps"] * bool(self.steps)
+            name = f"g{scale:g}_s{len(times) - 1}"
+            jobs.append(Job(name, len(self.prompts) * self.count, " ".join(label), settings))
         return jobs
 
-    def indices(self, sampler: Sampler, steps: int | None) -> list[int]:
-        return sampler.times if steps is None or steps == len(sampler.times) else linspace(steps)
+    def times(self, sampler: Sampler, steps: int | None) -> Tensor:
+        """The times of a job, (steps + 1,), of the backbone's path."""
+        return sampler.path_times(sampler.times if steps is None else linspace(steps))
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         prompts = [prompt for image in images for prompt in self.prompts_of(job, image)]
         denoiser, condition = sampler.plain(job.settings["guidance_scale"], prompts)
-        times = sampler.path_times(self.indices(sampler, job.settings["steps"]))
+        times = self.times(sampler, job.settings["steps"])
         return sampler.run(denoiser, sampler.start(images), images, condition, times, label=job.name)
 
     def prompts_of(self, job: Job, image: int) -> list[str]:

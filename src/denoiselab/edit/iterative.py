@@ -70,7 +70,7 @@ class Iterative(Edit):
         way = [cell("iterative", 0, self.role(sampler, position)) for position in self.shown(sampler)]
         compared = ["original", "", "one_step", "blur"]
         rows = [way, [cell("iterative", 0, role) for role in compared]]
-        empty = torch.ones_like(rows[0][0])
+        empty = torch.zeros_like(rows[0][0])
         width = max(map(len, rows))
         rows = [row + [empty] * (width - len(row)) for row in rows]
         labels = ["the way: t = " + ", ".join(str(sampler.times[i]) for i in self.shown(sampler))]
