@@ -105,9 +105,9 @@ def test_the_record_has_the_picture_and_the_config(anagram: Finished) -> None:
     assert {name: record["config"][name] for name in anagram.config} == anagram.config
     assert (record["name"], record["project"], record["exit"]) == ("anagram", "denoiselab", 0)
     (file,) = [row["anagram/filenames"][0] for row in record["history"] if "anagram/filenames" in row]
-    with Image.open(record["folder"] / "files" / file) as logged:
-        with Image.open(anagram.directory / "figures" / "anagram_preview.png") as drawn:
-            assert logged.tobytes() == drawn.convert(logged.mode).tobytes()
+    preview = anagram.directory / "figures" / "anagram_preview.png"
+    with Image.open(record["folder"] / "files" / file) as logged, Image.open(preview) as drawn:
+        assert logged.tobytes() == drawn.convert(logged.mode).tobytes()
 
 
 def test_a_second_run_makes_what_is_missing_alone(anagram: Finished, copied: Path) -> None:
@@ -267,5 +267,3 @@ def test_a_corrupt_embedding_is_made_anew(tiny: tuple[str, ...], tiny_anagram: F
         again = run(tmp_path, f"from_run={tiny_anagram.directory}")
     assert again.images == tiny_anagram.images
     assert files[0].stat().st_size > 1000
-
-

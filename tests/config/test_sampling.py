@@ -102,8 +102,8 @@ def test_times_are_as_asked(words: dict[str, list[str]]) -> None:
 def test_a_model_without_classes_is_asked_for_nothing_where_nothing_is_said(words: dict[str, list[str]]) -> None:
     edits = {name: checked(*words["time"], f"edit={name}")["edit"] for name in DIGITS if name != "encode"}
     assert {name: edit["prompts"] for name, edit in edits.items() if "prompts" in edit} == {
-        **dict.fromkeys(("generate", "sdedit", "inpaint"), [""]),
-        **dict.fromkeys(("anagram", "hybrid"), ["", ""]),
+        **{name: [""] for name in ("generate", "sdedit", "inpaint")},
+        **{name: ["", ""] for name in ("anagram", "hybrid")},
     }
     assert edits["iterative"]["prompt"] == ""
 
@@ -127,14 +127,22 @@ MISTAKES = [
     ("time", "edit=one_step edit.prompt=3", "edit.prompt='3': allowed is '': this model takes no class"),
     ("time", "edit=encode", "edit=encode: allowed is another: this model takes no class"),
     ("class", "edit=anagram edit.prompts=[1,2,3]", "edit.prompts=['1', '2', '3']: allowed is 2, as many as edit.views"),
-    ("class", "edit=anagram edit.prompts=[6] edit.views=[identity,negate]", "edit.prompts=['6']: allowed is 2, as many as edit.views"),
+    (
+        "class",
+        "edit=anagram edit.prompts=[6] edit.views=[identity,negate]",
+        "edit.prompts=['6']: allowed is 2, as many as edit.views",
+    ),
     (
         "class",
         "edit=hybrid edit.prompts=[0,1] edit.factors=three_bands",
         "edit.prompts=['0', '1']: allowed is 3, as many as edit.factors",
     ),
     # pictures and masks
-    ("class", "edit=sdedit edit.image={folder}/none.png", "edit.image={folder}/none.png: allowed is a picture file that"),
+    (
+        "class",
+        "edit=sdedit edit.image={folder}/none.png",
+        "edit.image={folder}/none.png: allowed is a picture file that",
+    ),
     (
         "tiny",
         "edit=blur edit.image={folder}/text.png",
@@ -191,7 +199,11 @@ MISTAKES = [
     ("class", "edit.steps=[1]", "edit.steps=1: allowed is 2 to 1000"),
     ("class", "edit=forward edit.t=[250,1000]", "edit.t=1000: allowed is 0 to 999"),
     # scales and counts
-    ("class", "edit=anagram edit.guidance_scale=inf", "edit.guidance_scale=inf: allowed is null (the usual) or a number"),
+    (
+        "class",
+        "edit=anagram edit.guidance_scale=inf",
+        "edit.guidance_scale=inf: allowed is null (the usual) or a number",
+    ),
     ("class", "edit.guidance_scales=[1,nan]", "edit.guidance_scales=nan: allowed is null (the usual) or a number"),
     ("class", "edit.guidance_scales=[]", "edit.guidance_scales=[]: allowed is one value or more"),
     (
@@ -207,7 +219,11 @@ MISTAKES = [
     ("class", "edit.count=0", "edit.count=0: allowed is 1 or more"),
     ("class", "edit=inpaint edit.jump=0", "edit.jump=0: allowed is 1 or more"),
     ("class", "edit=inpaint edit.resamples=0", "edit.resamples=0: allowed is 1 or more"),
-    ("class", "edit=blur edit.sigma=0", "edit.sigma=0.0: allowed is a sigma in pixels at 64 px, more than 0 and at most"),
+    (
+        "class",
+        "edit=blur edit.sigma=0",
+        "edit.sigma=0.0: allowed is a sigma in pixels at 64 px, more than 0 and at most",
+    ),
     ("tiny", "edit=upscale edit.noise_level=1000", "edit.noise_level=1000: allowed is 0 to 999"),
     # views and factors
     (
@@ -406,7 +422,9 @@ def test_a_directory_is_gone_on_with_by_the_same_config_only(
 
 def test_the_prompts_of_an_upscaled_run_are_those_to_encode(words: dict[str, list[str]], tmp_path: Path) -> None:
     images = {"a_000.png": {"prompts": ["a dog", "a cat"]}, "b_000.png": {"prompts": ["a cat"]}}
-    (tmp_path / "run.json").write_text(json.dumps({"config": {"edit": {"name": "hybrid"}}, "inputs": {}, "images": images}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"config": {"edit": {"name": "hybrid"}}, "inputs": {}, "images": images})
+    )
     config = checked(*words["tiny"], "edit=upscale", f"edit.run={tmp_path}")
     assert prompts_to_encode(config) == ["", "a dog", "a cat"]
     assert list(input_files(config)) == [str(tmp_path / "run.json")]
@@ -414,7 +432,9 @@ def test_the_prompts_of_an_upscaled_run_are_those_to_encode(words: dict[str, lis
 
 def test_a_broken_config_of_a_trained_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: [")
-    assert answer(f"backbone.run={tmp_path}").startswith(f"backbone.run={tmp_path}: allowed is a run directory of train")
+    assert answer(f"backbone.run={tmp_path}").startswith(
+        f"backbone.run={tmp_path}: allowed is a run directory of train"
+    )
 
 
 def test_a_mistake_is_answered_before_torch_is_imported(words: dict[str, list[str]], tmp_path: Path) -> None:
