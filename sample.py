@@ -11,12 +11,14 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script
+from denoiselab.config import one_line_errors, rank, register, run_script
+from denoiselab.config.check import require
 from denoiselab.config.sampling import (
     SAMPLE_SCHEMAS,
     SampleConfig,
+    edit_name,
     input_files,
     prompts_to_encode,
     same_run,
@@ -29,6 +31,7 @@ from denoiselab.runs import held, removed_if_empty
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
 register("sample", SampleConfig, SAMPLE_SCHEMAS)
+OmegaConf.register_new_resolver("edit_name", edit_name, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG.parent), config_name=CONFIG.stem)
@@ -39,16 +42,19 @@ def main(cfg: DictConfig) -> None:
     directory = Path(job.runtime.output_dir)
     with one_line_errors(), removed_if_empty(directory):
         config = sample_config(cfg, job.overrides.task)
-        if sweep and (config["fabric"]["devices"], config["fabric"]["num_nodes"]) != (1, 1):
-            raise ConfigError("fabric.devices: allowed in a sweep (-m) is 1, every rank would replay the sweep")
+        if sweep:
+            for key in ("devices", "num_nodes"):
+                value = config["fabric"][key]
+                require(value == 1, f"fabric.{key}", value, "1 in a sweep (-m), every rank would replay the sweep")
         if rank() == 0:
             same_run(config, directory)
         with held(directory) if rank() == 0 else nullcontext():
             failures = sample(config, directory, sweep)
         if failures:
-            sys.exit(
-                f"error: {failures} images failed; the same command with hydra.run.dir={directory} tries them again"
-            )
+            again = f"the same command with hydra.run.dir={directory} tries them again"
+            if not sweep:
+                sys.exit(1 if rank() > 0 else f"error: {failures} images failed; {again}")
+            print(f"error: {failures} images failed; {again}", file=sys.stderr)  # and the sweep goes on
 
 
 def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:

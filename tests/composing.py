@@ -1,4 +1,4 @@
-"""What the tests of the command line share: train.py's config composed in process, and train.py as a process."""
+"""What the tests of the command line share: a script's config composed in process, and the script as a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,40 +21,52 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from denoiselab.config import register, train_config
 from denoiselab.config.errors import explain
+from denoiselab.config.sampling import SAMPLE_SCHEMAS, SampleConfig, sample_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 TINY = ("data=synthetic", "model.net.width=4", "trainer=smoke", "trainer.accelerator=cpu", "trainer.progress_bar=false")
 
 register()
+register("sample", SampleConfig, SAMPLE_SCHEMAS)
 
 
-def load_train() -> ModuleType:
-    """train.py as a module."""
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+def load_script(name: str) -> ModuleType:
+    """train.py or sample.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def composed(*overrides: str, hydra: bool = False) -> DictConfig:
-    """What Hydra hands to train.py for these words of the command line."""
+def load_train() -> ModuleType:
+    return load_script("train")
+
+
+def composed(*overrides: str, script: str = "train", hydra: bool = False) -> DictConfig:
+    """What Hydra hands to a script for these words of the command line."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides), return_hydra_config=hydra)
+        return compose(script, list(overrides), return_hydra_config=hydra)
 
 
-def checked(*overrides: str) -> dict[str, Any]:
-    """The config that train.py runs."""
-    return train_config(composed(*overrides), overrides)
+def checked(*overrides: str, script: str = "train") -> dict[str, Any]:
+    """The config that a script runs."""
+    check = {"train": train_config, "sample": sample_config}[script]
+    return check(composed(*overrides, script=script), overrides)
 
 
-def answer(*overrides: str) -> str:
-    """The line that train.py answers to a mistake in these words."""
+def answer(*overrides: str, script: str = "train") -> str:
+    """The line that a script answers to a mistake in these words."""
+    return line_of(lambda: checked(*overrides, script=script))
+
+
+def line_of(mistake: Callable[[], object]) -> str:
+    """The line that a script answers where this call fails."""
     with pytest.raises(Exception) as caught:
-        checked(*overrides)
+        mistake()
     line = explain(caught.value)
-    assert line is not None, f"{overrides} ends in a traceback: {caught.value!r}"
+    assert line is not None, f"ends in a traceback: {caught.value!r}"
     return line
 
 
@@ -66,9 +78,15 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 def run_train(*words: str, folder: Path = ROOT, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """`python train.py WORDS` in a folder, with nothing to be typed in."""
+    return run_script(*words, script="train", folder=folder, python=python)
+
+
+def run_script(
+    *words: str, script: str, folder: Path = ROOT, python: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """`python SCRIPT.py WORDS` in a folder, with nothing to be typed in."""
     return subprocess.run(
-        [sys.executable, *python, str(ROOT / "train.py"), *words],
+        [sys.executable, *python, str(ROOT / f"{script}.py"), *words],
         cwd=folder,
         env=clean_environment(NETRC=str(folder / "no_netrc")),
         stdin=subprocess.DEVNULL,

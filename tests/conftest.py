@@ -1,5 +1,5 @@
-"""What every test shares: reproducible property tests, no contest for the cores of a busy machine, and DeepFloyd IF in
-miniature, built once a session where it is asked for.
+"""What every test shares: reproducible property tests, no contest for the cores of a busy machine, and backbones made
+once a session where they are asked for: DeepFloyd IF in miniature, and digit models of a few steps.
 """
 
 from __future__ import annotations
@@ -36,6 +36,38 @@ def cache(tiny_if: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingC
     cache = EmbeddingCache(tmp_path_factory.mktemp("embeddings"), tiny_if / "stage_1")
     encode(["", "an oil painting of a snowy village", "A photo of a dog!"], cache, device="cpu")
     return cache
+
+
+def trained(directory: Path, experiment: str) -> Path:
+    """The directory of a digit model of three steps."""
+    from composing import TINY, checked, load_script
+
+    from denoiselab.config import save_config
+
+    few = ("logger=none", "data.batch_size=16", "data.val_size=16", "callbacks.samples=null")
+    config = checked(f"experiment={experiment}", *TINY, *few)
+    save_config(config, directory)
+    load_script("train").train(config, directory, None)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def class_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory of train.py: a class-conditioned model of a continuous path."""
+    return trained(tmp_path_factory.mktemp("trained") / "class", "class_flow")
+
+
+@pytest.fixture(scope="session")
+def time_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory of train.py: a time-conditioned model of a path of 300 steps."""
+    return trained(tmp_path_factory.mktemp("trained") / "time", "time_ddpm")
+
+
+@pytest.fixture(scope="session")
+def one_step_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory of train.py: a single-step denoiser."""
+    directory = tmp_path_factory.mktemp("trained") / "one_step"
+    return trained(directory, "denoiser")
 
 
 @pytest.fixture

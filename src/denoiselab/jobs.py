@@ -110,9 +110,15 @@ def describe(edit: Edit, sampler: Sampler) -> dict[str, dict[str, Any]]:
 def save_figures(edit: Edit, sampler: Sampler, directory: Path, name: str) -> list[Path]:
     """Writes figures/NAME.png, its preview and, where there are frames, NAME.gif; missing images are grey."""
 
+    counts = {job.name: job.count for job in edit.jobs(sampler)}
+
     def cell(job: str, image: int, role: str) -> Tensor:
         path = image_path(directory, job, image, role)
-        return load_image(path) if path.exists() else torch.full(sampler.backbone.shape, 0.5)
+        if path.exists():
+            return load_image(path)
+        others = (image_path(directory, job, n, role) for n in range(counts[job]))
+        other = next((each for each in others if each.exists()), None)  # an edit's pictures may have a shape of its own
+        return torch.full(sampler.backbone.shape if other is None else load_image(other).shape, 0.5)
 
     figure = edit.figure(sampler, cell)
     path = directory / "figures" / f"{name}.png"

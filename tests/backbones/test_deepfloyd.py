@@ -308,12 +308,14 @@ def test_too_little_memory_is_said_before_anything_loads(
 ) -> None:
     assert weights.free_memory(torch.device("cpu")) > 1e6
     check_memory(10, torch.device("cpu"), "it", "")
-    monkeypatch.setattr(weights, "free_memory", lambda device: 1_000_000)
+    needed = memory_needed(tiny_if / "stage_1", "unet", torch.float32)
+    free = needed // 2
+    monkeypatch.setattr(weights, "free_memory", lambda device: free)
     monkeypatch.setattr("diffusers.UNet2DConditionModel.from_pretrained", None)
     with pytest.raises(ValueError) as error:
         load_deepfloyd(tiny_if / "stage_1", cache, device="cpu")
     assert str(error.value) == (
-        f"path={tiny_if}/stage_1: the unet needs 0.0034 GB of memory on cpu, 0.001 GB are free: "
+        f"path={tiny_if}/stage_1: the unet needs {needed / 1e9:.2g} GB of memory on cpu, {free / 1e9:.2g} GB are free: "
         "a smaller size, a half-precision dtype or another device would do"
     )
     monkeypatch.setattr(weights, "free_memory", lambda device: 1000)

@@ -165,8 +165,8 @@ def load_backbone(
     """Any backbone, e.g. in a notebook: load_backbone("outputs/train/class_flow/DATE_TIME").
 
     Args:
-        name: a run directory of train.py, or a checkpoint of one; or DeepFloyd IF's stage I or II: a hub id, or a folder
-            in its format.
+        name: a run directory of train.py, or a checkpoint of one; or DeepFloyd IF's stage I or II: a hub id, or a
+            folder in its format.
         prompts: that a text-to-image backbone will be asked for, encoded before its UNet is loaded.
         device: where it runs; None: a GPU where there is one.
         settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings". For a stage II give `text_encoder`, the

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from denoiselab.config.check import nearest
+from denoiselab.config.check import ConfigError, nearest
 from denoiselab.config.schema import SCHEMA_SUFFIX, rank
 
 # Asked for by the user, in which case nothing is hidden. Hydra's own handling of it is then always on: otherwise Hydra
@@ -81,7 +81,9 @@ def explain(error: BaseException) -> str | None:
         where = "hydra.run.dir: allowed is a folder that can be made; " if _makes_the_run_directory(error) else ""
         return f"{where}{name}{error.strerror or error}"
     if isinstance(error, ValueError) or type(error).__name__ in ("NotFinite", "MisconfigurationException"):
-        hint = "" if _raised_here(error) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
+        hint = (
+            "" if isinstance(error, ConfigError) or _raised_here(error) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
+        )
         return " ".join(str(error).split()) + hint
     return None
 

@@ -300,10 +300,15 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        record["config"], record["images"], record["inputs"]
+        record["config"]["edit"]["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
     return record  # type: ignore[no-any-return]
+
+
+def edit_name(name: str, from_run: str | None) -> str:
+    """Of the run's edit, for its directory; with from_run=DIR that of the run in DIR."""
+    return name if from_run is None else str(read_record(Path(from_run), "from_run")["config"]["edit"]["name"])
 
 
 def file_digest(path: Path) -> str:
@@ -326,14 +331,16 @@ def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     model = _check_backbone(backbone, set(asked), edit)
     check_solver(config["solver"])
     variance = (config["solver"] or {}).get("variance")
-    require(variance != "learned" or not model["T"], "solver.variance", variance, "beta or posterior for this model")
+    learned = model["classes"] is None
+    require(variance != "learned" or learned, "solver.variance", variance, "beta or posterior for this model")
     _check_edit(edit, model, indices)
     if model["T"]:
         T = model["T"]
-        lists = {"times": indices} | {f"edit.steps={n}": times.linspace(n) for n in edit.get("steps") or []}
-        for key, each in lists.items():
+        lists = [("times", f"{len(indices)} steps", indices)]
+        lists += [("edit.steps", str(n), times.linspace(n)) for n in edit.get("steps") or []]
+        for key, value, each in lists:
             distinct = len({max(1, round((index + 1) * T / times.INDICES)) for index in each})
-            require(distinct == len(each), key, f"{len(each)} steps", f"fewer on this model's path of {T}")
+            require(distinct == len(each), key, value, f"fewer on this model's path of {T}")
     return config
 
 
@@ -385,21 +392,24 @@ def _stored_size(folder: Path) -> int | None:
 
 def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int]) -> None:
     size, classes = model["shape"][-1], model["classes"]
-    prompts = [*edit.get("prompts", []), *([edit["prompt"]] if "prompt" in edit else [])]
+    prompts = [("edit.prompts", prompt) for prompt in edit.get("prompts", [])]
+    prompts += [("edit.prompt", edit["prompt"])] if "prompt" in edit else []
     if "prompts" in edit:
         require(bool(edit["prompts"]), "edit.prompts", edit["prompts"], "one prompt or more")
     if classes is not None:
         known = ["", *map(str, range(classes))]
-        for prompt in prompts:
+        for key, prompt in prompts:
             allowed = f"a digit from 0 to {classes - 1}, or '' for none" if classes else "'': this model takes no class"
-            require(prompt in known, "edit.prompts", repr(prompt), allowed)
+            require(prompt in known, key, repr(prompt), allowed)
+        require(bool(classes) or edit["name"] != "encode", "edit", "encode", "another: this model takes no class")
     for key in ("count", "every", "jump", "resamples"):
         require(edit.get(key, 1) > 0, f"edit.{key}", edit.get(key), "1 or more")
-    scales = edit.get("guidance_scales") or [edit.get("guidance_scale")]
-    for scale in scales:
-        require(scale is None or math.isfinite(scale), "edit.guidance_scale", scale, "null (the usual) or a number")
+    several = bool(edit.get("guidance_scales"))
+    for scale in edit["guidance_scales"] if several else [edit.get("guidance_scale")]:
+        key = "edit.guidance_scales" if several else "edit.guidance_scale"
+        require(scale is None or math.isfinite(scale), key, scale, "null (the usual) or a number")
         none = classes == 0 and scale not in (None, 1)
-        require(not none, "edit.guidance_scale", scale, "1: this model has no classes to guide by")
+        require(not none, key, scale, "1: this model has no classes to guide by")
     for t in edit.get("t", []):
         require(0 <= t < times.INDICES, "edit.t", t, f"0 to {times.INDICES - 1}")
     for key in ("start", "starts"):

@@ -26,7 +26,8 @@ class Known(Denoiser):
     """E[x_0 | x_t] where the data are a single picture, the condition's; counts its calls."""
 
     def __init__(self, path: GaussianPath, low: float, channels: int) -> None:
-        self.path, self.calls = path, []
+        self.path = path
+        self.calls: list[int] = []
         pictures = torch.stack([picture(word, channels) for word in WORDS])
         self.pictures = pictures * (1 - low) + low  # (W, C, H, W)
 
