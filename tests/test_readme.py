@@ -7,22 +7,25 @@ import shlex
 from pathlib import Path
 
 import pytest
-from composing import ROOT, TINY, checked, composed, load_train, run_train
+from composing import ROOT, TINY, checked, composed, load_script, load_train, run_train
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import get_class
 
+SHORT = ["times=linspace", "times.steps=3"]
 README = (ROOT / "README.md").read_text()
 SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 COMMANDS = [shlex.split(line, comments=True) for line in SHELL if line and not line.startswith("#")]
 TRAIN = [words[2:] for words in COMMANDS if words[:2] == ["python", "train.py"]]
+SAMPLE = [words[2:] for words in COMMANDS if words[:2] == ["python", "sample.py"]]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PLAIN = [words for words in TRAIN if words[0] not in ("-m", "--help") and not words[0].startswith("resume=")]
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
     kinds = {" ".join(words[:2]) if words[0] == "python" and words[1] != "-m" else "install" for words in COMMANDS}
-    assert kinds == {"python train.py", "install"}
-    installs = [words for words in COMMANDS if words[:2] != ["python", "train.py"]]
+    assert kinds == {"python train.py", "python sample.py", "install"}
+    installs = [words for words in COMMANDS if words[1] not in ("train.py", "sample.py")]
     # .ci/run types the second of them; the first is its subset.
     assert installs == [
         ["python", "-m", "pip", "install", "-e", "."],
@@ -63,6 +66,49 @@ def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path
     assert done.stderr.startswith(f"error: {words[0]}: allowed is a run directory")
 
 
+@pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] != "--help"], ids=" ".join)
+def test_a_sampling_command_runs(words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path) -> None:
+    """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
+    script = load_script("sample")
+
+    def run(folder: Path, *words: str) -> None:
+        given = [word for word in words if not word.startswith(("backbone.size", "fabric.devices", "edit.steps"))]
+        few = [] if any(word.startswith(("times", "edit=sdedit", "edit=iterative")) for word in words) else SHORT
+        tiny = [f"backbone.folder={tiny_if}", f"backbone.cache={tmp_path / 'cache'}"]
+        mine = tiny if "backbone=tiny_if" in words else []
+        small = [] if "edit=sdedit" in words or "edit=inpaint" in words or "edit=upscale" in words else ["edit.count=1"]
+        small = [] if "edit=iterative" in words or "edit=encode" in words else small
+        config = checked(*given, *few, *mine, *small, "logger=none", "progress_bar=false", script="sample")
+        assert script.sample(config, folder) == 0
+        assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()
+
+    words = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in words]
+    if "backbone=deepfloyd" in words:
+        checked(*[word for word in words if not word.startswith("edit.run")], script="sample")
+        words = ["backbone=tiny_if" if word == "backbone=deepfloyd" else word for word in words]
+    if any("outputs/sample/anagram/DATE_TIME" in word for word in words):
+        backbone = "backbone=tiny_if" if "edit=upscale" in words else f"backbone.run={class_run}"
+        run(tmp_path / "before", backbone, "edit=anagram")
+        words = [word.replace("outputs/sample/anagram/DATE_TIME", str(tmp_path / "before")) for word in words]
+    if words[0].startswith("from_run="):
+        # sample() writes its run.json before main() would, so this is the whole of what from_run reads
+        config = checked(*words, "progress_bar=false", script="sample")
+        assert script.sample(config, tmp_path / "again") == 0
+        for path in (tmp_path / "before" / "images").iterdir():
+            assert path.read_bytes() == (tmp_path / "again" / "images" / path.name).read_bytes()
+        return
+    run(tmp_path / "run", *words)
+
+
+def test_the_python_that_it_shows_runs(class_run: Path) -> None:
+    (code,) = PYTHON
+    names: dict[str, object] = {}
+    exec(code.replace("outputs/train/class_flow/DATE_TIME", str(class_run)), names)
+    result = names["result"]
+    assert result.images.shape == (4, 1, 28, 28) and len(result.pil) == 4  # type: ignore[attr-defined]
+    assert len(code.strip().splitlines()) <= 7
+
+
 def test_the_pictures_that_it_shows_are_tracked_files() -> None:
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert shown
@@ -70,6 +116,7 @@ def test_the_pictures_that_it_shows_are_tracked_files() -> None:
         assert (ROOT / picture).is_file(), picture
 
 
-def test_every_experiment_is_in_its_table() -> None:
-    for path in (ROOT / "conf" / "experiment").glob("*.yaml"):
+@pytest.mark.parametrize("group", ["experiment", "edit"])
+def test_every_choice_is_in_its_table(group: str) -> None:
+    for path in (ROOT / "conf" / group).glob("*.yaml"):
         assert f"`{path.stem}`" in README, path.stem
