@@ -60,6 +60,7 @@ def test_generate_is_ifpipeline(tiny_if: Path, cache: EmbeddingCache, monkeypatc
     """Guided, dynamically thresholded, with learned variance."""
     backbone = load_deepfloyd(tiny_if / "stage_1", cache, device="cpu")
     pipeline = DiffusionPipeline.from_pretrained(tiny_if / "stage_1", text_encoder=None)
+    pipeline.unet.to(memory_format=torch.channels_last)  # the same kernels too: they differ by 2e-4 in the end
     share_noise(monkeypatch, "pipeline_if", "start")
     expected = pipeline(**embeddings(backbone), timesteps=TIMES, guidance_scale=7.0, output_type="pt").images
     got = made(Generate(prompts=PROMPTS), backbone, TIMES)
@@ -73,6 +74,7 @@ def test_sdedit_is_ifimg2imgpipeline_from_the_same_noised_start(
     parts = DiffusionPipeline.from_pretrained(tiny_if / "stage_1", text_encoder=None)
     pipeline = IFImg2ImgPipeline(**parts.components, requires_safety_checker=False)
     photo = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pipeline.unet.to(memory_format=torch.channels_last)
     share_noise(monkeypatch, "pipeline_if_img2img", "forward")
     expected = pipeline(
         **embeddings(backbone),
@@ -94,6 +96,7 @@ def test_upscale_is_ifsuperresolutionpipeline(
     pipeline = DiffusionPipeline.from_pretrained(tiny_if / "stage_2", text_encoder=None)
     pipeline.scheduler.alphas_cumprod = Cosine(1000).abar[1:]  # theirs is float32: 1.1e-4 in one pixel of 400,000
     small = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pipeline.unet.to(memory_format=torch.channels_last)
     share_noise(monkeypatch, "pipeline_if_superresolution", "start", "context")
     expected = pipeline(
         **embeddings(backbone),

