@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,29 +59,30 @@ def main(cfg: DictConfig) -> None:
 
 
 def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:
-    """Launch ranks -> encode prompts -> load -> make images -> figures. Returns how many images are missing."""
-    from hydra.utils import instantiate
+    """Encode prompts -> launch ranks -> load -> make images -> figures. Returns how many images are missing."""
+    import torch
+    from hydra.utils import get_class, instantiate
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
 
     from denoiselab.edit import Sampler
-    from denoiselab.jobs import describe, make_images, missing_images, save_figures, save_record
-    from denoiselab.training import check_devices, recording, wandb_logger
+    from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
+    from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
-    where = config["fabric"]
-    check_devices(where["accelerator"], where["devices"])
-    strategy = "auto" if (where["devices"], where["num_nodes"]) == (1, 1) else "ddp"
-    fabric = Fabric(**where, strategy=strategy)
+    where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
+    check_devices(where["accelerator"], where["devices"], "fabric")
+    source, kind = instantiate(source_node(config)), get_class(config["edit"]["_target_"])
+    second = config["edit"]["name"] == "upscale"
+    if rank() == 0:  # before there are others: they would wait for it, and after a mistake for ever
+        first = torch.device(where["accelerator"])
+        source.check(first, second, kind.network)
+        source.encode(prompts_to_encode(config), first)
+    one = (where["devices"], where["num_nodes"]) == (1, 1)
+    fabric = Fabric(**where, strategy="auto" if one else DDPStrategy(timeout=timedelta(weeks=1)))
     fabric.launch()
     directory = Path(fabric.broadcast(str(directory)))  # every rank composes its own, at its own second
-
-    source = instantiate(source_node(config))
-    second = config["edit"]["name"] == "upscale"
-    source.check(fabric.device, second)
-    if fabric.is_global_zero:
-        source.encode(prompts_to_encode(config), fabric.device)
-    fabric.barrier()
     level = {"noise_level": config["edit"]["noise_level"]} if second else {}
-    backbone = source.load(fabric.device, config["max_batch"], second, **level)
+    backbone = source.load(fabric.device, config["max_batch"], second, network=kind.network, **level)
     edit = instantiate_edit(config["edit"], backbone)
     solver = {name: value for name, value in (config["solver"] or {}).items() if name != "_target_"}
     sampler = Sampler(
@@ -103,12 +105,15 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     }
     if fabric.is_global_zero:
         save_record(directory / "run.json", record)
-    make_images(edit, sampler, directory, fabric.global_rank, fabric.world_size, config["batch_size"])
+    missing = fabric.broadcast(missing_images(edit, sampler, directory))
+    make_images(edit, sampler, directory, missing[fabric.global_rank :: fabric.world_size], config["batch_size"])
     fabric.barrier()
     missing = missing_images(edit, sampler, directory)
     if fabric.is_global_zero:
         pictures = save_figures(edit, sampler, directory, config["edit"]["name"])
-        save_record(directory / "run.json", record | {"failed": missing})
+        save_record(
+            directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
+        )
         settings = config["logger"]
         if settings:
             group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
@@ -133,7 +138,7 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     if node["name"] == "upscale":
         side = shape[-1] // backbone.scale
         if node["run"] is not None:
-            own["pictures"], own["prompts"], own["views"] = source_images(Path(node["run"]))
+            own |= source_images(Path(node["run"]))
         else:
             picture = load_picture(own["image"], (shape[0], side, side), "edit.image", invert=node["invert"])
             own["prompts"] = [[prompt] for prompt in own["prompts"]]

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from toy import SIZE, Toy, picture
 
-from denoiselab.edit import Anagram, Edit, Encode, Forward, Generate, Iterative, Job, Sampler, SDEdit, times
+from denoiselab.edit import Anagram, Edit, Encode, Forward, Generate, Hybrid, Iterative, Job, Sampler, SDEdit, times
 from denoiselab.jobs import describe, load_image, make_images, missing_images, save_figures, save_record, source_images
 from denoiselab.noise import RectifiedFlow
 
@@ -80,8 +80,9 @@ def test_every_image_and_what_is_shown_beside_it_has_its_name(tmp_path: Path) ->
 def test_ranks_and_batches_do_not_change_a_byte(edit: Edit, tmp_path: Path) -> None:
     make_images(edit, sampler(), tmp_path / "one")
     made = files(tmp_path / "one")
+    todo = missing_images(edit, sampler(), tmp_path / "two")
     for rank in (1, 0):
-        assert make_images(edit, sampler(), tmp_path / "two", rank, 2) == []
+        assert make_images(edit, sampler(), tmp_path / "two", todo[rank::2]) == []
     assert files(tmp_path / "two") == made
     make_images(edit, sampler(), tmp_path / "single", batch_size=1)
     assert files(tmp_path / "single") == made
@@ -93,7 +94,7 @@ def test_a_rank_makes_its_share_alone(tmp_path: Path) -> None:
     shares = []
     for rank in range(3):
         edit = Careful(prompts=["a", "b"], count=4)
-        make_images(edit, sampler(), tmp_path / str(rank), rank, 3)
+        make_images(edit, sampler(), tmp_path, missing_images(edit, sampler(), tmp_path / "none")[rank::3])
         shares.append(edit.made)
     assert sorted(image for share in shares for image in share) == [("g1_s10", n) for n in range(8)]
     assert {len(share) for share in shares} == {2, 3}
@@ -121,7 +122,7 @@ def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
     lost = [("g1.5_s10", 0), ("g1.5_s10", 3)]
     for job, n in lost:
         (tmp_path / "images" / f"{job}_{n:03d}.png").unlink()
-    assert missing_images(again, sampler(), tmp_path) == ["g1.5_s10_000.png", "g1.5_s10_003.png"]
+    assert missing_images(again, sampler(), tmp_path) == [("g1.5_s10", 0), ("g1.5_s10", 3)]
     make_images(again, sampler(), tmp_path)
     assert again.made == lost
     assert files(tmp_path) == whole
@@ -131,18 +132,18 @@ def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError])
-def test_a_failing_batch_is_reported_and_the_others_are_made(
+def test_a_failing_image_is_reported_and_the_others_of_its_batch_are_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: type[Exception]
 ) -> None:
     """The traceback of what is nobody's mistake is shown too."""
     edit = Careful(prompts=["a", "b"], count=2, guidance_scales=[1, 1.5], bad=(("g1_s10", 2),), error=error)
     failures = make_images(edit, sampler(), tmp_path, batch_size=2)
-    assert failures == [f"g1_s10 [2, 3]: {error.__name__}: bad luck"]
+    assert failures == [f"g1_s10_002.png: {error.__name__}: bad luck"]
     printed = capsys.readouterr().err
     assert printed.splitlines()[0] == f"failed: {failures[0]}"
     assert ("Traceback" in printed) == (error is RuntimeError)
-    assert missing_images(edit, sampler(), tmp_path) == ["g1_s10_002.png", "g1_s10_003.png"]
-    assert len(list((tmp_path / "images").iterdir())) == 6
+    assert missing_images(edit, sampler(), tmp_path) == [("g1_s10", 2)]
+    assert len(list((tmp_path / "images").iterdir())) == 7
     edit.bad = ()
     make_images(edit, sampler(), tmp_path, batch_size=2)
     make_images(GENERATE, sampler(), tmp_path / "unharmed")
@@ -166,11 +167,11 @@ def test_an_error_in_the_middle_of_writing_leaves_whole_files_and_no_result(
 
     monkeypatch.setattr(Image.Image, "save", save)
     edit = Anagram(prompts=["a", "b"], count=2)
-    (failure,) = make_images(edit, sampler(), tmp_path)
-    assert "disk full" in failure
+    failures = make_images(edit, sampler(), tmp_path)
+    assert len(failures) == 2 and all("disk full" in failure for failure in failures)
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or load_image(path).shape[-1] == SIZE
-    assert missing_images(edit, sampler(), tmp_path) == ["anagram_000.png", "anagram_001.png"]
+    assert missing_images(edit, sampler(), tmp_path) == [("anagram", 0), ("anagram", 1)]
     assert len(list(tmp_path.rglob("*.png"))) == 5
 
 
@@ -293,14 +294,28 @@ def test_the_images_of_an_anagram_come_with_a_prompt_for_each_view(tmp_path: Pat
     views = ["identity", {"patches": 4}]
     directory = recorded(Anagram(prompts=["a", "b"], views=views, count=3), tmp_path)
     (directory / "images" / "anagram_001.png").unlink()
-    pictures, prompts, found = source_images(directory)
-    assert pictures.shape == (2, 1, SIZE, SIZE) and prompts == [["a", "b"]] * 2 and found == views
+    found = source_images(directory)
+    pictures = found.pop("pictures")
+    assert found == {"prompts": [["a", "b"]] * 2, "views": views, "reduction": "mean", "weights": None}
+    assert pictures.shape == (2, 1, SIZE, SIZE)
     assert torch.equal(pictures[1], load_image(directory / "images" / "anagram_002.png"))
 
 
 def test_the_images_of_another_edit_come_with_their_prompt(tmp_path: Path) -> None:
-    pictures, prompts, views = source_images(recorded(SDEdit(image=PHOTO, prompts=["a", "b"], starts=[2]), tmp_path))
-    assert len(pictures) == 2 and prompts == [["a"], ["b"]] and views == ["identity"]
+    found = source_images(recorded(SDEdit(image=PHOTO, prompts=["a", "b"], starts=[2]), tmp_path))
+    assert len(found.pop("pictures")) == 2 and found == {"prompts": [["a"], ["b"]]}
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"), [(None, {"factors": "low_high"}), (PHOTO, {})], ids=["plain", "inverse"]
+)
+def test_the_images_of_a_hybrid_come_with_its_factors(
+    tmp_path: Path, image: Tensor | None, expected: dict[str, str]
+) -> None:
+    """An inverse one's photo is of the first stage's size, so that the second has the made factor's prompt alone."""
+    found = source_images(recorded(Hybrid(prompts=["a", "b"], image=image, count=2), tmp_path))
+    assert len(found.pop("pictures")) == 2
+    assert found == {"prompts": [["a", "b"]] * 2 if image is None else [["b"]] * 2} | expected
 
 
 def test_a_run_without_prompts_has_no_images_to_go_on_with(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torchvision.transforms.functional import to_pil_image, to_tensor
 
 from denoiselab.edit import Edit, Sampler
 from denoiselab.figures import animation, panel
+from denoiselab.figures.grids import to_bytes
 from denoiselab.files import write_atomically
 
 FRAMES = 60  # of an animation
@@ -36,7 +37,7 @@ def image_path(directory: Path, job: str, image: int, role: str = "") -> Path:
 def save_image(picture: Tensor, path: Path) -> None:
     """Writes (C, H, W) in [0, 1] as an 8-bit PNG, whole or not at all."""
     with write_atomically(path) as temporary:
-        to_pil_image((picture.clamp(0, 1) * 255).round().to(torch.uint8)).save(temporary)
+        to_pil_image(to_bytes(picture)).save(temporary)
 
 
 def load_image(path: Path) -> Tensor:
@@ -45,30 +46,47 @@ def load_image(path: Path) -> Tensor:
         return to_tensor(image)
 
 
-def make_images(
-    edit: Edit, sampler: Sampler, directory: Path, rank: int = 0, ranks: int = 1, batch_size: int = 16
-) -> list[str]:
-    """Makes this rank's share of the images that are missing, and returns a line for each batch that failed.
+def missing_images(edit: Edit, sampler: Sampler, directory: Path) -> list[tuple[str, int]]:
+    """(job, number) of the images that are not there."""
+    images = [(job.name, n) for job in edit.jobs(sampler) for n in range(job.count)]
+    return [(job, n) for job, n in images if not image_path(directory, job, n).exists()]
 
-    Every ranks-th image is this rank's. A failure is said on standard error and does not stop the rest.
+
+@torch.no_grad()
+def make_images(
+    edit: Edit,
+    sampler: Sampler,
+    directory: Path,
+    images: Sequence[tuple[str, int]] | None = None,
+    batch_size: int = 16,
+) -> list[str]:
+    """Makes images and returns a line for each that failed.
+
+    A failure is said on standard error and does not stop the rest: those that were made with it are made alone.
 
     Args:
+        images: (job, number) of each, a rank's share say; None: all that are missing.
         batch_size: images made at once.
     """
-    units = [(job, image) for job in edit.jobs(sampler) for image in range(job.count)][rank::ranks]
+    images = missing_images(edit, sampler, directory) if images is None else images
     failures = []
-    for job in dict.fromkeys(job.name for job, _ in units):
-        missing = [(j, n) for j, n in units if j.name == job and not image_path(directory, job, n).exists()]
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first : first + batch_size]
-            images = [image for _, image in batch]
+    for job in edit.jobs(sampler):
+        numbers = [number for name, number in images if name == job.name]
+        batches = [numbers[first : first + batch_size] for first in range(0, len(numbers), batch_size)]
+        while batches:
+            batch = batches.pop(0)
             try:
-                _write(edit.make(sampler, batch[0][0], images), directory, job, images)
+                _write(edit.make(sampler, job, batch), directory, job.name, batch)
+                continue
             except Exception as error:
-                failures.append(f"{job} {images}: {type(error).__name__}: {error}")
-                print(f"failed: {failures[-1]}", file=sys.stderr)
-                if not isinstance(error, ValueError | OSError):
-                    traceback.print_exc()
+                line, ours = f"{type(error).__name__}: {error}", isinstance(error, ValueError | OSError)
+                if len(batch) == 1:
+                    failures.append(f"{image_path(directory, job.name, batch[0]).name}: {line}")
+                    print(f"failed: {failures[-1]}", file=sys.stderr)
+                    if not ours:
+                        traceback.print_exc()
+            if len(batch) > 1:  # outside of the handler, which keeps the failed batch's tensors alive
+                batches = [[number] for number in batch] + batches
     return failures
 
 
@@ -85,12 +103,6 @@ def _chosen(frames: int) -> list[int]:
     return (
         sorted({round(n * (frames - 1) / (FRAMES - 1)) for n in range(FRAMES)}) if frames > FRAMES else [*range(frames)]
     )
-
-
-def missing_images(edit: Edit, sampler: Sampler, directory: Path) -> list[str]:
-    """The names of images that are not there."""
-    paths = [image_path(directory, job.name, n) for job in edit.jobs(sampler) for n in range(job.count)]
-    return [path.name for path in paths if not path.exists()]
 
 
 def describe(edit: Edit, sampler: Sampler) -> dict[str, dict[str, Any]]:
@@ -147,17 +159,22 @@ def save_record(path: Path, record: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n")
 
 
-def source_images(directory: Path) -> tuple[Tensor, list[list[str]], list[Any]]:
-    """The pictures of another run that were made for prompts: (N, C, h, w) in [0, 1], their prompts, the views.
+def source_images(directory: Path) -> dict[str, Any]:
+    """What `Upscale` takes of another run: its results, their prompts, and their views or factors.
 
-    Views are an anagram's, else the identity. Raises ValueError, in one line, where there are none.
+    Of an inverse hybrid, whose photo is of the first stage's size, the picture is enlarged for its first prompt.
+
+    Raises ValueError, in one line, where there are none.
     """
     record = json.loads((directory / "run.json").read_text())
     found = {name: each for name, each in record["images"].items() if each["prompts"]}
     found = {name: each for name, each in found.items() if (directory / "images" / name).exists()}
     if not found:
         raise ValueError(f"edit.run={directory}: allowed is a run with images made for prompts")
-    views = next(iter(found.values())).get("views", ["identity"])
+    first = next(iter(found.values()))
+    combined = {key: first[key] for key in ("views", "reduction", "weights", "factors") if key in first}
+    if first.get("held") is not None:
+        combined = {}
+    prompts = [each["prompts"] if combined else each["prompts"][:1] for each in found.values()]
     pictures = torch.stack([load_image(directory / "images" / name) for name in found])
-    prompts = [each["prompts"][: len(views)] for each in found.values()]
-    return pictures, prompts, views
+    return {"pictures": pictures, "prompts": prompts, **combined}

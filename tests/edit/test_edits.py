@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import pil_to_tensor
 from toy import SIZE, Toy, picture
 
+from denoiselab.denoise import Denoiser, Estimate, Upscaler
 from denoiselab.edit import (
     Anagram,
     Blur,
@@ -22,6 +25,7 @@ from denoiselab.edit import (
     OneStep,
     Sampler,
     SDEdit,
+    Upscale,
     gaussian_blur,
     make_factors,
     make_view,
@@ -288,4 +292,102 @@ def test_pixels_that_are_no_numbers_are_an_error_and_not_a_black_picture() -> No
     backbone = Toy(PATHS["flow"])
     backbone.denoiser.pictures[1] = torch.nan
     with pytest.raises(ValueError, match="toy answered with NaN or infinite pixels"):
+        Generate(prompts=["a"]).run(backbone)
+
+
+# --- what is returned, and settings that do not fit each other
+
+
+@every_edit
+def test_images_are_the_results_alone_and_pil_their_rounded_bytes(name: str) -> None:
+    edit, backbone = EDITS[name], Toy(PATHS["cosine"], -1)
+    result = edit.run(backbone)
+    count = sum(job.count for job in edit.jobs(Sampler(backbone)) if not job.given)
+    assert len(result.images) == len(result.pil) == count
+    for image, pil in zip(result.images, result.pil, strict=True):
+        assert torch.equal(pil_to_tensor(pil), (255 * image).round().to(torch.uint8))
+    if name in ("sdedit", "inpaint", "forward"):
+        assert not any(torch.equal(image, PHOTO) for image in result.images)
+
+
+class Large(Upscaler, Toy):
+    """`Toy` as a second stage, whose result is its prompt's picture whatever it enlarges."""
+
+    noise_level, scale = 50, 4
+
+    def __init__(self) -> None:
+        Toy.__init__(self, PATHS["cosine"], -1, channels=3, solver="ddim")
+        known = self.denoiser
+
+        class First(Denoiser):
+            path = known.path
+
+            def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+                return known(x_t[:, :3], t, condition)
+
+        self.denoiser = First()
+
+    def context(self, pictures: Tensor, eps: Tensor) -> Tensor:
+        return interpolate(self.pixels(pictures), scale_factor=4) + 0 * eps
+
+
+SMALL = torch.rand(2, 3, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_second_stage_makes_each_pictures_prompt_and_returns_it_alone() -> None:
+    result = Upscale(pictures=SMALL, prompts=[["a"], ["b"]]).run(Large())
+    assert result.images.shape == (2, 3, SIZE, SIZE) and len(result.pil) == 2
+    close(result.images[0], picture("a", 3))
+    close(result.images[1], picture("b", 3))
+    assert "frames" not in result.made["upscaled"]
+
+
+def test_a_second_stage_goes_on_with_an_anagrams_views_and_a_hybrids_factors() -> None:
+    prompts = [["a", "b"]] * 2
+    turned = picture("b", 3).rot90(2, (-2, -1))
+    anagram = Upscale(pictures=SMALL, prompts=prompts, views=["identity", "rotate_180"], weights=[3, 1]).run(Large())
+    close(anagram.images[0], (3 * picture("a", 3) + turned) / 4)
+    low, high = make_factors("low_high", SIZE, 3)
+    hybrid = Upscale(pictures=SMALL, prompts=prompts, factors="low_high").run(Large())
+    close(hybrid.images[0], (low(picture("a", 3)[None]) + high(picture("b", 3)[None]))[0].clamp(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Anagram(prompts=["a"]), r"edit.prompts=\[a\]: allowed is 2, as many as edit.views"),
+        (Anagram(prompts=["a", "b"], reduction="alternate"), r"edit.reduction=alternate: .*did you mean alternating"),
+        (Anagram(prompts=["a", "b"], weights=[1, -1]), r"edit.weights=\[1, -1\]: allowed is null"),
+        (Anagram(prompts=["a", "b"], weights=[1, 1], reduction="alternating"), r"edit.weights=.* null with"),
+        (Hybrid(prompts=["a"]), r"edit.prompts=\[a\]: allowed is 2, as many as edit.factors"),
+        (Hybrid(prompts=["a", "b"], image=PHOTO, held=2), r"edit.held=2: allowed is 0 to 1"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused_in_python_too(edit: Edit, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        edit.run(Toy(PATHS["flow"]))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Upscale(pictures=SMALL, prompts=[["a"]] * 2, views=["pixels"]), r"edit.views\[0\]=pixels: allowed are views"),
+        (Upscale(pictures=SMALL[:, :, :2], prompts=[["a"]] * 2), r"edit.run: pictures of 2x4; allowed are 4x4"),
+    ],
+)
+def test_a_second_stage_refuses_what_is_another_picture_at_its_size(edit: Edit, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        edit.run(Large())
+
+
+def test_a_first_stage_is_no_second_one() -> None:
+    with pytest.raises(ValueError, match="edit=upscale: allowed is a backbone with a second stage, toy has none"):
+        Upscale(pictures=SMALL, prompts=[["a"]] * 2).run(Toy(PATHS["flow"]))
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_a_step_by_increments_is_refused_under_dynamic_thresholding(solver: str) -> None:
+    backbone = Toy(PATHS["cosine"], -1, solver=solver)
+    backbone.threshold = (0.95, 1.5)
+    with pytest.raises(ValueError, match=f"solver={solver}: allowed are ddpm, ddim, dpmpp"):
         Generate(prompts=["a"]).run(backbone)

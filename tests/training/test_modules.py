@@ -155,7 +155,9 @@ def coefficients(path: GaussianPath, t: Tensor) -> tuple[Tensor, Tensor]:
     return abar.sqrt().float(), (1 - abar).sqrt().float()
 
 
-@pytest.mark.parametrize("path", [RectifiedFlow(), DDPM(300, 1e-4, 0.02), Cosine(100), Additive()], ids=lambda path: type(path).__name__)
+@pytest.mark.parametrize(
+    "path", [RectifiedFlow(), DDPM(300, 1e-4, 0.02), Cosine(100), Additive()], ids=lambda path: type(path).__name__
+)
 @pytest.mark.parametrize("prediction", ["eps", "x_0", "velocity"])
 def test_the_loss_is_the_hand_computed_one(path: GaussianPath, prediction: str) -> None:
     module, (x_0, labels) = Recording(Affine(), path, prediction, ADAM, SEED, 0.5), pictures()

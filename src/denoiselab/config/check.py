@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -150,6 +151,11 @@ def check_ranks(key: str, node: dict[str, Any]) -> None:
     devices = node["devices"]
     good = devices == "auto" or (type(devices) is int and devices > 0)
     require(good, f"{key}.devices", devices, "auto or a number > 0")
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else None
+    if started and devices != "auto":  # each process would be a run of its own otherwise
+        ranks = devices * node["num_nodes"]
+        allowed = f"with {key}.num_nodes={node['num_nodes']} what makes {started}, the processes that torchrun started"
+        require(ranks == started, f"{key}.devices", devices, allowed)
 
 
 def _check_data(data: dict[str, Any]) -> None:

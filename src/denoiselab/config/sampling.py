@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 
 from denoiselab.config.check import (
     ACCELERATORS,
@@ -24,7 +24,7 @@ from denoiselab.config.check import (
 )
 from denoiselab.config.schema import SolverConfig
 from denoiselab.data.pictures import check_mask, check_picture, picture_size
-from denoiselab.edit import check_factors, check_sigma, check_view, times
+from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
 
 # --- schema ----------------------------------------------------------------------------------------------------------
 
@@ -279,20 +279,27 @@ def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     for name, value in words.items():
         if name != "from_run" and name.split(".")[0] not in BESIDE_FROM_RUN:
             raise ConfigError(f"{name}={value}: allowed beside from_run are {', '.join(BESIDE_FROM_RUN)}")
-    saved = OmegaConf.create(record["config"])
+    config, now = record["config"], plain_container(cfg)
     for name in ("fabric", "logger", "progress_bar", "max_batch"):
         if any(word.split(".")[0] == name for word in words):
-            saved[name] = cfg[name]
-    config = check_sample(saved)
+            config[name] = now[name]
+    try:
+        _check_targets(config)
+        check_values(config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"from_run={directory}: its run.json is not of sample.py as it is now ({error!r})") from error
     for name, digest in record["inputs"].items():
         require(Path(name).is_file(), "from_run", directory, f"a run whose files are there, {name} is not")
-        require(
-            file_digest(Path(name)) == digest,
-            "from_run",
-            directory,
-            f"a run whose files are as they were, {name} has changed",
-        )
+        same = file_digest(Path(name)) == digest
+        require(same, "from_run", directory, f"a run whose files are as they were, {name} has changed")
     return config
+
+
+def _check_targets(config: dict[str, Any]) -> None:
+    """A run.json may come from anywhere, and what it names is called."""
+    for group in ("backbone", "edit", "times"):
+        known = [schema._target_ for schema in SAMPLE_SCHEMAS[group].values()]  # type: ignore[attr-defined]
+        one_of(f"{group}._target_", config[group]["_target_"], known)
 
 
 def read_record(directory: Path, key: str) -> dict[str, Any]:
@@ -319,6 +326,21 @@ def file_digest(path: Path) -> str:
 def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     """The resolved config of sample.py as a plain container, with every value in its range and every file found."""
     config = plain_container(cfg)
+    if config["edit"].get("run") is not None:
+        for key in ("edit.prompts", "edit.image"):
+            require(key not in asked, key, "...", "nothing beside edit.run, whose images have their own")
+    check_values(config, asked)
+    return config
+
+
+def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
+    """Raises ConfigError, or a ValueError of one line, for a value out of its range and a file that is not there.
+
+    A model without classes has nothing to be asked for: prompts that nobody gave become empty ones.
+
+    Args:
+        asked: keys overridden on the command line.
+    """
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(config["batch_size"] > 0, "batch_size", config["batch_size"], "a positive number of images")
     most = config["max_batch"]
@@ -333,6 +355,9 @@ def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     variance = (config["solver"] or {}).get("variance")
     learned = model["classes"] is None
     require(variance != "learned" or learned, "solver.variance", variance, "beta or posterior for this model")
+    name = (config["solver"] or {}).get("name")
+    moved = name in ("euler", "heun") and model["thresholding"]
+    require(not moved, "solver", name, "ddpm, ddim or dpmpp: this model's dynamic thresholding moves x_0 alone")
     _check_edit(edit, model, indices)
     if model["T"]:
         T = model["T"]
@@ -341,7 +366,6 @@ def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
         for key, value, each in lists:
             distinct = len({max(1, round((index + 1) * T / times.INDICES)) for index in each})
             require(distinct == len(each), key, value, f"fewer on this model's path of {T}")
-    return config
 
 
 def time_indices(config: dict[str, Any]) -> list[int]:
@@ -351,7 +375,7 @@ def time_indices(config: dict[str, Any]) -> list[int]:
 
 
 def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, Any]) -> dict[str, Any]:
-    """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "digits"}.
+    """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "thresholding"}.
 
     `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps.
     """
@@ -361,8 +385,10 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
             one_of("backbone.size", backbone["size"], ["M", "L", "XL"])
             one_of("backbone.upscaler_size", backbone["upscaler_size"], ["M", "L"])
         one_of("backbone.dtype", backbone["dtype"], ["auto", "fp32", "fp16", "bf16"])
-        size = _stored_size(Path(backbone["path"])) or 64
-        return {"shape": (3, size, size), "classes": None, "T": None}
+        folder = Path(backbone["path"])
+        size = _stored(folder / "unet" / "config.json", "sample_size", 64)
+        thresholding = _stored(folder / "scheduler" / "scheduler_config.json", "thresholding", True)
+        return {"shape": (3, size, size), "classes": None, "T": None, "thresholding": thresholding}
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
     run = Path(backbone["run"] or "null")
     try:
@@ -381,13 +407,12 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
     if not classes and "edit.prompts" not in asked and "prompts" in edit:
         paired = edit["name"] in ("anagram", "hybrid")
         edit["prompts"] = [""] * (len(edit["prompts"]) if paired else 1)  # there is nothing to ask this model for
-    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T")}
+    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T"), "thresholding": False}
 
 
-def _stored_size(folder: Path) -> int | None:
-    """The side of the pictures of a pipeline in a local folder."""
-    path = folder / "unet" / "config.json"
-    return int(json.loads(path.read_text())["sample_size"]) if path.is_file() else None
+def _stored(path: Path, key: str, published: Any) -> Any:
+    """A setting of a pipeline in a local folder; where there is none, DeepFloyd IF's as published."""
+    return json.loads(path.read_text()).get(key, published) if path.is_file() else published
 
 
 def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int]) -> None:
@@ -429,33 +454,22 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
         one_of("edit.new", edit["new"], ["white", "black"])
         check_mask(edit["mask"], model["shape"], picture_size(edit["image"], "edit.image"), edit["new"], "edit.mask")
     if "views" in edit:
-        _check_anagram(edit, size)
+        check_anagram(edit["prompts"], edit["views"], size, edit["reduction"], edit["weights"])
     if "factors" in edit:
-        factors = check_factors(edit["factors"], model["shape"][0], "edit.factors")
-        _check_paired(edit["prompts"], len(factors), "factors")
-        require(0 <= edit["held"] < len(factors), "edit.held", edit["held"], f"0 to {len(factors) - 1}, a factor")
+        check_hybrid(edit["prompts"], edit["factors"], model["shape"][0], edit["held"])
     if "noise_level" in edit:
         level = edit["noise_level"]
         require(0 <= level < times.INDICES, "edit.noise_level", level, f"0 to {times.INDICES - 1}")
         if edit["run"] is not None:
-            read_record(Path(edit["run"]), "edit.run")
+            _check_source(Path(edit["run"]), size)
 
 
-def _check_anagram(edit: dict[str, Any], size: int) -> None:
-    require(bool(edit["views"]), "edit.views", edit["views"], "one view or more")
-    for n, view in enumerate(edit["views"]):
-        check_view(view, size, f"edit.views[{n}]")
-    _check_paired(edit["prompts"], len(edit["views"]), "views")
-    one_of("edit.reduction", edit["reduction"], ["mean", "alternating"])
-    weights = edit["weights"]
-    good = weights is None or (len(weights) == len(edit["views"]) and all(0 < w < math.inf for w in weights))
-    require(good, "edit.weights", weights, "null (equal) or a positive number for each view")
-    alternating = edit["reduction"] == "alternating"
-    require(not (alternating and weights), "edit.weights", weights, "null with edit.reduction=alternating")
-
-
-def _check_paired(prompts: list[str], count: int, what: str) -> None:
-    require(len(prompts) == count, "edit.prompts", prompts, f"{count}, as many as edit.{what}")
+def _check_source(run: Path, size: int) -> None:
+    """Whether the run has images of the first stage's size, before anything is loaded."""
+    found = prompted_images(run)
+    require(bool(found), "edit.run", run, "a run with images made for prompts")
+    fits = all(picture_size(path, "edit.run") == (size, size) for path in found)
+    require(fits, "edit.run", run, f"a run with images of {size} x {size}")
 
 
 # --- what a run is made from -----------------------------------------------------------------------------------------
@@ -468,13 +482,22 @@ def source_node(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def prompts_to_encode(config: dict[str, Any]) -> list[str]:
-    """The distinct prompts that a run's edit asks for, and the empty one, which guidance needs."""
+    """The distinct prompts that a run's edit asks for, and the empty one, which guidance needs; or none at all."""
     edit = config["edit"]
+    if "prompts" not in edit and "prompt" not in edit:
+        return []
     prompts = ["", *edit.get("prompts", []), *([edit["prompt"]] if "prompt" in edit else [])]
     if edit.get("run") is not None:
-        images = read_record(Path(edit["run"]), "edit.run")["images"].values()
+        images = prompted_images(Path(edit["run"])).values()
         prompts = ["", *(prompt for image in images for prompt in image["prompts"])]
     return [*dict.fromkeys(prompts)]
+
+
+def prompted_images(run: Path) -> dict[Path, dict[str, Any]]:
+    """The images of a run of sample.py that were made for prompts, and what its run.json says of each."""
+    images = read_record(run, "edit.run")["images"]
+    paths = {run / "images" / name: each for name, each in images.items() if each["prompts"]}
+    return {path: each for path, each in paths.items() if path.is_file()}
 
 
 def input_files(config: dict[str, Any]) -> dict[str, str]:
@@ -484,7 +507,7 @@ def input_files(config: dict[str, Any]) -> dict[str, str]:
     if "run" in backbone:
         names.append(str(Path(backbone["run"]) / "checkpoints" / backbone["file"]))
     if edit.get("run") is not None:
-        names.append(str(Path(edit["run"]) / "run.json"))
+        names += [str(path) for path in prompted_images(Path(edit["run"]))]
     return {name: file_digest(Path(name)) for name in names if name is not None and Path(name).is_file()}
 
 
@@ -493,12 +516,12 @@ def same_run(config: dict[str, Any], directory: Path) -> None:
     if not (directory / "run.json").exists():
         return
     record = read_record(directory, "hydra.run.dir")
-    told = [f"{key}={value}" for key, value in _flat(config).items() if _flat(record["config"]).get(key) != value]
-    told = [
-        word for word in told if word.split(".")[0].split("=")[0] not in ("from_run", "batch_size", *BESIDE_FROM_RUN)
-    ]
-    if told:
-        raise ConfigError(f"{told[0]}: allowed in hydra.run.dir={directory} is what its run.json says; take another")
+    new, old = _flat(config), _flat(record["config"])
+    free = ("from_run", "batch_size", *BESIDE_FROM_RUN)
+    for key in [*new, *(key for key in old if key not in new)]:
+        if key.split(".")[0] not in free and new.get(key, "absent") != old.get(key, "absent"):
+            word = f"{key}={new.get(key)}"
+            raise ConfigError(f"{word}: allowed in hydra.run.dir={directory} is what its run.json says; take another")
     if input_files(config) != record["inputs"]:
         raise ConfigError(f"hydra.run.dir={directory}: its images were made from files that have changed; take another")
 

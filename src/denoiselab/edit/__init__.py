@@ -9,7 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from denoiselab.edit.names import FACTOR_NAMES, FACTOR_SETS, VIEW_NAMES, check_factors, check_sigma, check_view
+from denoiselab.edit.names import (
+    FACTOR_NAMES,
+    FACTOR_SETS,
+    VIEW_NAMES,
+    check_anagram,
+    check_factors,
+    check_hybrid,
+    check_sigma,
+    check_view,
+)
 
 if TYPE_CHECKING:
     from denoiselab.edit.anagram import Anagram
@@ -70,7 +79,9 @@ __all__ = [
     "Sampler",
     "Upscale",
     "View",
+    "check_anagram",
     "check_factors",
+    "check_hybrid",
     "check_sigma",
     "check_sum",
     "check_view",

@@ -8,12 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from denoiselab.denoise import Denoiser
-from denoiselab.edit.combine import Alternate, Combine
+from denoiselab.edit.combine import combined_views
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.names import check_anagram
 from denoiselab.edit.views import View, make_view
-
-REDUCTIONS = ("mean", "alternating")
 
 
 @dataclass(kw_only=True)
@@ -37,25 +35,25 @@ class Anagram(Edit):
     weights: Sequence[float] | None = None
 
     def jobs(self, sampler: Sampler) -> list[Job]:
-        settings = {"guidance_scale": sampler.scale(self.guidance_scale), "views": [*self.views]}
+        size = sampler.backbone.shape[-1]
+        check_anagram(self.prompts, self.views, size, self.reduction, self.weights)
+        settings = {
+            "guidance_scale": sampler.scale(self.guidance_scale),
+            "views": [*self.views],
+            "reduction": self.reduction,
+            "weights": self.weights,
+        }
         return [Job("anagram", self.count, settings=settings)]
 
     def made_views(self, sampler: Sampler) -> list[View]:
         """The views at the backbone's size."""
         return [make_view(view, sampler.backbone.shape[-1]) for view in self.views]
 
-    def combined(self, sampler: Sampler, denoiser: Denoiser, times: Tensor) -> Denoiser:
-        """The denoiser of all views, of a guided one."""
-        views, grey = self.made_views(sampler), (1 + sampler.backbone.low) / 2
-        if self.reduction == "alternating":
-            return Alternate(denoiser, views, grey, times)
-        weights = self.weights or [1.0] * len(views)
-        return Combine(denoiser, views, [_scaled(weight / sum(weights)) for weight in weights], grey)
-
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         prompts = [[*self.prompts]] * len(images)
-        times = sampler.path_times(sampler.times)
-        denoiser = self.combined(sampler, sampler.guided(self.guidance_scale, prompts), times)
+        times, grey = sampler.path_times(sampler.times), (1 + sampler.backbone.low) / 2
+        guided = sampler.guided(self.guidance_scale, prompts)
+        denoiser = combined_views(guided, self.made_views(sampler), grey, times, self.reduction, self.weights)
         x, condition = sampler.start(images), sampler.condition(prompts)
         made = sampler.run(sampler.thresholded(denoiser), x, images, condition, times, label=job.name)
         return made | self.seen(sampler, made[""])
@@ -72,7 +70,3 @@ class Anagram(Edit):
         names = [view.name.replace("_", " ") for view in self.made_views(sampler)]
         labels = [f"{name}: {prompt or '(none)'}" for name, prompt in zip(names, self.prompts, strict=True)]
         return Figure(rows, labels, title="visual anagrams")
-
-
-def _scaled(weight: float) -> Any:
-    return lambda x: weight * x

@@ -70,6 +70,31 @@ class Combine(Denoiser):
         return torch.stack(turned).mean(0)
 
 
+def combined_views(
+    denoiser: Denoiser,
+    views: Sequence[View],
+    grey: float,
+    times: Tensor,
+    reduction: str = "mean",
+    weights: Sequence[float] | None = None,
+) -> Denoiser:
+    """The denoiser of an anagram: the weighted mean of the views, or one a step in turn.
+
+    Args:
+        grey, times: as `Combine` and `Alternate` take them.
+        reduction: "mean" or "alternating".
+        weights: of the mean, positive; they are divided by their sum. None: equal.
+    """
+    if reduction == "alternating":
+        return Alternate(denoiser, views, grey, times)
+    weights = weights or [1.0] * len(views)
+    return Combine(denoiser, views, [_scaled(weight / sum(weights)) for weight in weights], grey)
+
+
+def _scaled(weight: float) -> Factor:
+    return lambda x: weight * x
+
+
 class Alternate(Denoiser):
     """One view a step, in turn, in place of their mean (Tancik 2023, "Illusion Diffusion"): step k sees view k mod V.
 
@@ -96,7 +121,8 @@ class Given(Denoiser):
     """Adds a photo's factor F to a Combine of the others: F x_0 = F photo, F eps = F (x_t - alpha_t photo) / sigma_t.
 
     An inverse hybrid (Geng et al. 2024b), with the known part put into the estimate of x_0, as in DDNM (Wang et al.
-    2023), and not into x_t: the sum of the factors is then exact, also for a low pass, which is no projection.
+    2023), and not into x_t: the sum of the factors is then exact, also for a low pass, which is no projection. (Dynamic
+    thresholding, around it, scales the photo's factor with the rest where the sum leaves [-1, 1].)
 
     Args:
         denoiser: a Combine of all the other factors.

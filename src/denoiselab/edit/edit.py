@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from denoiselab.denoise import Backbone, Denoiser, Estimate, Guide, Threshold
 from denoiselab.edit.times import strided
 from denoiselab.noise import ImageNoise
 from denoiselab.sample import Callback, Hold, make_solver, sample
+
+INCREMENTAL = ("euler", "heun")  # solvers that need x_t = alpha_t x_0 + sigma_t eps of the estimate
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Job:
         count: of its images.
         label: for people.
         settings: what tells the job from the edit's others, e.g. {"guidance_scale": 7.0}.
+        given: whether it shows what the edit was given, and not a result.
     """
 
     name: str
     count: int
     label: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Sampler:
         self.solver = dict(backbone.solver if solver is None else solver)
         self.path_times(self.times)  # a mistake is answered before anything is made
         make_solver(**self.solver)
+        if backbone.threshold is not None and self.solver["name"] in INCREMENTAL:
+            raise ValueError(
+                f"solver={self.solver['name']}: allowed are ddpm, ddim, dpmpp; {backbone.name} has dynamic "
+                "thresholding, which moves x_0 alone, and a step by increments undoes it"
+            )
 
     def noise(self, images: Sequence[int], purpose: str) -> ImageNoise:
         """Draws for the images of these numbers, one generator each."""
@@ -156,6 +165,7 @@ class Sampler:
         hold: Hold | None = None,
         callback: Callback | None = None,
         label: str = "",
+        record: bool = True,
     ) -> dict[str, Tensor]:
         """From x (B, C, H, W) at times[0] to the end: {"": pictures (B, C, H, W), "frames": (B, F, C, H, W)} in [0, 1].
 
@@ -165,15 +175,17 @@ class Sampler:
             times: (steps + 1,), of the path; None: all of the run's.
             hold, callback: as `sample` takes them.
             label: of the progress bar.
+            record: whether frames are kept, where the sampler keeps any.
         """
         times = self.path_times(self.times) if times is None else times
         backbone = self.backbone
         falling = int((times[1:] < times[:-1]).sum())
-        frames = [backbone.pictures(x).cpu()]
+        record = record and self.record
+        frames = [backbone.pictures(x).cpu()] if record else []
         with tqdm(total=falling, desc=label, unit="step", leave=False, disable=not self.progress) as bar:
 
             def after(step: int, s: Tensor, x: Tensor, estimate: Estimate) -> None:
-                if self.record:
+                if record:
                     frames.append(backbone.pictures(x).cpu())
                 if callback is not None:
                     callback(step, s, x, estimate)
@@ -184,7 +196,7 @@ class Sampler:
         if not x.isfinite().all():
             raise ValueError(f"{label}: {backbone.name} answered with NaN or infinite pixels")
         result = {"": backbone.pictures(x).cpu()}
-        return result | ({"frames": torch.stack(frames, dim=1)} if self.record else {})
+        return result | ({"frames": torch.stack(frames, dim=1)} if record else {})
 
 
 # (name of the job, number of the image, role) -> picture (C, H, W) in [0, 1].
@@ -196,7 +208,12 @@ class Edit(ABC):
     """An edit: a list of jobs, how to make their images, and the figure that shows them.
 
     Images are made in batches of any size and order; `make` may use of a batch only its images' numbers.
+
+    Attributes:
+        network: whether the backbone's network is called, or only its path, shape and conditions are of use.
     """
+
+    network: ClassVar[bool] = True
 
     @abstractmethod
     def jobs(self, sampler: Sampler) -> list[Job]:
@@ -220,6 +237,10 @@ class Edit(ABC):
         """What the image was asked to show; nothing where no model is asked."""
         return []
 
+    def first_prompts(self, job: Job, images: Sequence[int]) -> list[str]:
+        """The first prompt of each image."""
+        return [self.prompts_of(job, image)[0] for image in images]
+
     @torch.no_grad()
     def run(self, backbone: Backbone, seed: int = 0, **settings: Any) -> Result:
         """Makes everything at once, e.g. in a notebook: run(backbone, seed=1, solver={"name": "ddim"}).
@@ -228,8 +249,15 @@ class Edit(ABC):
             settings: `times`, `solver` and `progress` of `Sampler`.
         """
         sampler = Sampler(backbone, seed=seed, **settings)
-        made = {job.name: self.make(sampler, job, range(job.count)) for job in self.jobs(sampler)}
-        return Result(made, self.figure(sampler, lambda job, image, role: made[job][role][image]))
+        jobs = self.jobs(sampler)
+        made = {job.name: self.make(sampler, job, range(job.count)) for job in jobs}
+        figure = self.figure(sampler, lambda job, image, role: made[job][role][image])
+        return Result(made, [job.name for job in jobs if not job.given], figure)
+
+
+def repeated(picture: Tensor, count: int) -> dict[str, Tensor]:
+    """What `make` answers for a picture (C, H, W) that was given: {"": (count, C, H, W)} on the CPU."""
+    return {"": picture.cpu().float().expand(count, -1, -1, -1)}
 
 
 @dataclass(frozen=True)
@@ -238,20 +266,22 @@ class Result:
 
     Attributes:
         made: by job and role, (B, C, H, W) in [0, 1]; the role "frames" is (B, F, C, H, W).
+        jobs: the names of those that are results; the others show what the edit was given.
         figure: the edit's figure.
     """
 
     made: dict[str, dict[str, Tensor]]
+    jobs: list[str]
     figure: Figure
 
     @property
     def images(self) -> Tensor:
         """The results of all jobs, (B, C, H, W) in [0, 1]."""
-        return torch.cat([roles[""] for roles in self.made.values() if "" in roles])
+        return torch.cat([self.made[job][""] for job in self.jobs])
 
     @property
     def pil(self) -> list[Any]:
         """The results as PIL images."""
         from torchvision.transforms.functional import to_pil_image
 
-        return [to_pil_image(image) for image in self.images]
+        return [to_pil_image((255 * image).round().to(torch.uint8)) for image in self.images]

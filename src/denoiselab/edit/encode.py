@@ -21,6 +21,7 @@ class Encode(Edit):
         prompts: to be encoded.
     """
 
+    network = False
     prompts: Sequence[str]
 
     def jobs(self, sampler: Sampler) -> list[Job]:

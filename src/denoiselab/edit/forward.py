@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.filters import gaussian_blur
 from denoiselab.edit.times import INDICES
 
@@ -21,6 +21,7 @@ class Forward(Edit):
         t: the levels of noise, indices 0 to 999.
     """
 
+    network = False
     image: Tensor
     t: Sequence[int] = (250, 500, 750)
 
@@ -28,11 +29,11 @@ class Forward(Edit):
         for t in self.t:
             if not 0 <= t < INDICES:
                 raise ValueError(f"edit.t={t}: allowed is 0 to {INDICES - 1}")
-        return [Job("original", 1, "original"), *(Job(f"t{t}", 1, f"t = {t}", {"t": t}) for t in self.t)]
+        return [Job("original", 1, "original", given=True), *(Job(f"t{t}", 1, f"t = {t}", {"t": t}) for t in self.t)]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         if job.name == "original":
-            return {"": self.image.cpu().expand(len(images), -1, -1, -1)}
+            return repeated(self.image, len(images))
         return self.restored(sampler, sampler.noised(self.image, job.settings["t"], images), job.settings["t"])
 
     def restored(self, sampler: Sampler, x_t: Tensor, t: int) -> dict[str, Tensor]:
@@ -84,6 +85,7 @@ class OneStep(Restored):
         guidance_scale: of it; 1 is none.
     """
 
+    network = True
     prompt: str = ""
     guidance_scale: float = 1.0
     method = "one-step estimate"

@@ -46,8 +46,7 @@ class Generate(Edit):
         return sampler.path_times(sampler.times if steps is None else linspace(steps))
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        prompts = [prompt for image in images for prompt in self.prompts_of(job, image)]
-        denoiser, condition = sampler.plain(job.settings["guidance_scale"], prompts)
+        denoiser, condition = sampler.plain(job.settings["guidance_scale"], self.first_prompts(job, images))
         times = self.times(sampler, job.settings["steps"])
         return sampler.run(denoiser, sampler.start(images), images, condition, times, label=job.name)
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from denoiselab.denoise import Denoiser
 from denoiselab.edit.combine import Combine, Given
-from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.filters import Factor, make_factors
+from denoiselab.edit.names import check_hybrid
 from denoiselab.edit.views import make_view
 
 
@@ -44,17 +45,22 @@ class Hybrid(Edit):
         return make_factors(self.factors, size, channels, "edit.factors")
 
     def jobs(self, sampler: Sampler) -> list[Job]:
-        settings = {"guidance_scale": sampler.scale(self.guidance_scale), "factors": self.factors}
+        check_hybrid(self.prompts, self.factors, sampler.backbone.shape[0], self.held)
+        settings = {
+            "guidance_scale": sampler.scale(self.guidance_scale),
+            "factors": self.factors,
+            "held": None if self.image is None else self.held,
+        }
         hybrid = Job("hybrid", self.count, settings=settings)
-        return [hybrid] if self.image is None else [Job("given", 1), hybrid]
+        return [hybrid] if self.image is None else [Job("given", 1, given=True), hybrid]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         if job.name == "given":
             assert self.image is not None
-            return {"": self.image.cpu().expand(len(images), -1, -1, -1)}
+            return repeated(self.image, len(images))
         factors, backbone, grey = self.made_factors(sampler), sampler.backbone, (1 + sampler.backbone.low) / 2
-        made_for = [n for n in range(len(factors)) if self.image is None or n != self.held]
-        prompts = [[self.prompts[n] for n in made_for]] * len(images)
+        made_for = self.made_for()
+        prompts = [self.prompts_of(job, image) for image in images]
         identity = make_view("identity", backbone.shape[-1])
         denoiser: Denoiser = Combine(
             sampler.guided(self.guidance_scale, prompts),
@@ -74,7 +80,11 @@ class Hybrid(Edit):
         return (factor(pictures) + 0.5 * (1 - flat)).clamp(0, 1)
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
-        return [*self.prompts] if job.name == "hybrid" else []
+        return [self.prompts[n] for n in self.made_for()] if job.name == "hybrid" else []
+
+    def made_for(self) -> list[int]:
+        """The factors that are made, by number: all but the photo's."""
+        return [n for n in range(len(self.prompts)) if self.image is None or n != self.held]
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         roles = ["", *(f"factor{n}" for n in range(len(self.prompts)))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.hold import HoldPhoto
 from denoiselab.edit.times import resampled
 
@@ -41,13 +41,13 @@ class Inpaint(Edit):
         if self.resamples > 1 and sampler.solver["name"] == "dpmpp":
             raise ValueError("solver=dpmpp: allowed with edit.resamples > 1 is a solver without memory, ddpm say")
         settings = {"guidance_scale": sampler.scale(self.guidance_scale), "resamples": self.resamples}
-        return [Job("given", 1), Job("inpainted", len(self.prompts) * self.count, settings=settings)]
+        return [Job("given", 1, given=True), Job("inpainted", len(self.prompts) * self.count, settings=settings)]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         new = self.mask.bool()
         if job.name == "given":
             shown = {"": self.image, "mask": self.mask.expand_as(self.image), "to_replace": self.image * new}
-            return {role: picture.cpu().float().expand(len(images), -1, -1, -1) for role, picture in shown.items()}
+            return {role: repeated(picture, len(images))[""] for role, picture in shown.items()}
         backbone = sampler.backbone
         new = new.to(backbone.device)
         photo = sampler.photo(self.image, len(images))  # (B, C, H, W)
@@ -56,8 +56,7 @@ class Inpaint(Edit):
             return torch.where(new, made, known)
 
         hold = HoldPhoto(backbone.denoiser.path, photo, blend, sampler.noise(images, "known"))
-        prompts = [prompt for image in images for prompt in self.prompts_of(job, image)]
-        denoiser, condition = sampler.plain(self.guidance_scale, prompts)
+        denoiser, condition = sampler.plain(self.guidance_scale, self.first_prompts(job, images))
         times = sampler.path_times(sampler.times)
         times = times[resampled(len(times) - 1, self.jump, self.resamples)]
         x = hold(sampler.start(images), times[0])

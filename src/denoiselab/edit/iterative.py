@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.denoise import Estimate
-from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.filters import gaussian_blur
 from denoiselab.edit.times import check_start
 
@@ -63,7 +63,7 @@ class Iterative(Edit):
             **way,
             "one_step": pictures(one_step).cpu(),
             "blur": pictures(gaussian_blur(x, self.sigma)).cpu(),
-            "original": self.image.cpu().expand(len(images), -1, -1, -1),
+            "original": repeated(self.image, len(images))[""],
         }
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -83,6 +83,7 @@ VIEWS: dict[str, tuple[Parameter, ...]] = {
     ),
 }
 VIEW_NAMES = tuple(VIEWS)
+REDUCTIONS = ("mean", "alternating")
 
 # A linear map as a weighted sum of elementary ones, {(operator, parameter): weight}; sigma and length are in pixels
 # of a picture of 64 px, and 0 stands where an operator has no parameter.
@@ -175,6 +176,41 @@ def check_factors(specs: Any, channels: int, key: str) -> list[Terms]:
     if {term: weight for term, weight in total.items() if weight} != {IDENTITY: 1}:
         _refuse(key, specs, f"factors that sum to the identity, these sum to {_formula(total)}")
     return factors
+
+
+def check_anagram(
+    prompts: Sequence[str],
+    views: Sequence[Any],
+    size: int,
+    reduction: str,
+    weights: Sequence[float] | None,
+    key: str = "edit",
+) -> None:
+    """Raises ValueError, in one line, unless the settings of an anagram fit each other and the size (px)."""
+    for n, view in enumerate(views):
+        check_view(view, size, f"{key}.views[{n}]")
+    check_paired(prompts, len(views), "views", key)
+    if reduction not in REDUCTIONS:
+        _refuse(f"{key}.reduction", reduction, f"one of {', '.join(REDUCTIONS)}{_nearest(reduction, REDUCTIONS)}")
+    if weights is not None:
+        if reduction != "mean":
+            _refuse(f"{key}.weights", list(weights), f"null with {key}.reduction={reduction}")
+        if len(weights) != len(views) or not all(_number(weight) and weight > 0 for weight in weights):
+            _refuse(f"{key}.weights", list(weights), "null (equal) or a positive number for each view")
+
+
+def check_hybrid(prompts: Sequence[str], factors: Any, channels: int, held: int, key: str = "edit") -> None:
+    """Raises ValueError, in one line, unless the settings of a hybrid fit each other and the pictures' channels."""
+    count = len(check_factors(factors, channels, f"{key}.factors"))
+    check_paired(prompts, count, "factors", key)
+    if not 0 <= held < count:
+        _refuse(f"{key}.held", held, f"0 to {count - 1}, a factor")
+
+
+def check_paired(prompts: Sequence[str], count: int, what: str, key: str) -> None:
+    """Raises ValueError unless there is a prompt for each of `count` views or factors."""
+    if count < 1 or len(prompts) != count:
+        _refuse(f"{key}.prompts", list(prompts), f"{count}, as many as {key}.{what}")
 
 
 def check_sigma(sigma: Any, key: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
+from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.times import check_start
 
 
@@ -30,7 +30,7 @@ class SDEdit(Edit):
     guidance_scale: float | None = None
 
     def jobs(self, sampler: Sampler) -> list[Job]:
-        jobs = [Job("original", 1, "original")]
+        jobs = [Job("original", 1, "original", given=True)]
         for start in self.starts:
             check_start(start, sampler.times, "edit.starts")
             settings = {
@@ -43,9 +43,8 @@ class SDEdit(Edit):
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         if job.name == "original":
-            return {"": self.image.cpu().expand(len(images), -1, -1, -1)}
-        prompts = [prompt for image in images for prompt in self.prompts_of(job, image)]
-        denoiser, condition = sampler.plain(self.guidance_scale, prompts)
+            return repeated(self.image, len(images))
+        denoiser, condition = sampler.plain(self.guidance_scale, self.first_prompts(job, images))
         x = sampler.noised(self.image, job.settings["t"], images)
         times = sampler.path_times(sampler.times)[job.settings["start"] :]
         return sampler.run(denoiser, x, images, condition, times, label=job.name)

@@ -7,7 +7,7 @@ from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
 from denoiselab.training.resume import load_for_resume
 from denoiselab.training.tracking import recording, wandb_logger
-from denoiselab.training.trainer import check_devices, make_trainer
+from denoiselab.training.trainer import check_devices, make_trainer, resolve_accelerator
 
 __all__ = [
     "EMA",
@@ -27,5 +27,6 @@ __all__ = [
     "load_for_resume",
     "make_trainer",
     "recording",
+    "resolve_accelerator",
     "wandb_logger",
 ]

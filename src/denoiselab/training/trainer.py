@@ -36,16 +36,23 @@ def default_precision(accelerator: str) -> str:
     return "bf16-mixed" if on_cpu and cpu_multiplies_bf16_fast(info.read_text()) else "32-true"
 
 
-def check_devices(accelerator: str, devices: int | str) -> None:
+def resolve_accelerator(accelerator: str) -> str:
+    """ "cuda" or "cpu" for "auto" and "gpu", of which Lightning would take mps too, which has no float64."""
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if accelerator == "gpu" else accelerator
+
+
+def check_devices(accelerator: str, devices: int | str, key: str = "trainer") -> None:
     """Raises ValueError for an accelerator, or a number of devices, that this machine has not."""
     gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
     if accelerator in ("gpu", "cuda") and not gpus:
-        raise ValueError(f"trainer.accelerator={accelerator}: allowed is auto or cpu, torch finds no GPU here")
+        raise ValueError(f"{key}.accelerator={accelerator}: allowed is auto or cpu, torch finds no GPU here")
     on_gpu = accelerator != "cpu" and gpus
     most = gpus if on_gpu else max(cores, 2)  # two processes show what DDP does on a single core too
     if isinstance(devices, int) and devices > most:
         kind = "GPUs" if on_gpu else "CPU cores"
-        raise ValueError(f"trainer.devices={devices}: allowed is auto or 1 to {most}, the {kind} here")
+        raise ValueError(f"{key}.devices={devices}: allowed is auto or 1 to {most}, the {kind} here")
 
 
 def make_trainer(
@@ -71,10 +78,7 @@ def make_trainer(
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*")  # its own affair
     for name in ("lightning.pytorch", "lightning.fabric"):  # which devices there are not, and advertisements
         logging.getLogger(name).setLevel(logging.WARNING)
-    if accelerator == "auto" and not torch.cuda.is_available():
-        accelerator = "cpu"
-    elif accelerator in ("auto", "gpu"):
-        accelerator = "cuda"  # where Lightning would take mps too, which has no float64
+    accelerator = resolve_accelerator(accelerator)
     on_gpu = accelerator != "cpu"
     return L.Trainer(
         default_root_dir=directory,
