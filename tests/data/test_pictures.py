@@ -514,3 +514,10 @@ def test_the_package_still_has_all_its_names() -> None:
     assert all(getattr(data, name) is not None for name in data.__all__)
     with pytest.raises(AttributeError, match="no attribute 'mnist'"):
         _ = data.mnist
+
+
+def test_a_format_that_starts_other_programs_is_no_picture(tmp_path: Path) -> None:
+    """Pillow would hand it to Ghostscript."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.eps")
+    with pytest.raises(ValueError, match=r"image=.*picture.eps: allowed is a picture file"):
+        check_picture(tmp_path / "picture.eps")

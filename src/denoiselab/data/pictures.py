@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, int, int]  # (C, H, W) of a model's images: C is 1 or 3, H == W
+# Not every plugin of Pillow: some start other programs (EPS), and a picture may come from anywhere.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_MEGAPIXELS = 64  # of a picture, known from its header: a bomb is refused before it is decoded
 MAX_MEGABYTES = 64  # of a file
 GREY_SHARE = 0.1  # of a mask's pixels that may lie between 0.1 and 0.9: the soft edge of a brush
@@ -159,7 +161,7 @@ def _opened(path: str | Path, key: str) -> Iterator[Image.Image]:
     try:
         with (
             warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(path) as image,
+            Image.open(path, formats=FORMATS) as image,
         ):
             pixels = image.width * image.height
             if pixels > MAX_MEGAPIXELS * 10**6:
