@@ -30,7 +30,7 @@ class Source(ABC):
 
     @abstractmethod
     def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
-        """Raises ValueError, in one line, where the weights cannot be had or do not fit the device. Loads no weights."""
+        """Raises ValueError, in one line, where the weights cannot be had or do not fit the device. No weights load."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], device: torch.device) -> None:
