@@ -59,6 +59,7 @@ def test_what_an_edit_knows_comes_from_the_files(backbone, upscaler) -> None:
     assert backbone.solver == upscaler.solver == {"name": "ddpm", "variance": "learned"}
     assert (backbone.guidance_scale, upscaler.guidance_scale) == (7.0, 4.0)
     assert (upscaler.noise_level, upscaler.scale) == (50, 4)
+    assert backbone.revision is None and upscaler.revision is None
     assert backbone.name == "stage_1" and backbone.device == torch.device("cpu")
     assert backbone.pixels(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
     unet = backbone.denoiser.denoiser.unet
@@ -86,6 +87,13 @@ def test_conditions_are_the_caches(backbone, cache: EmbeddingCache, tmp_path: Pa
     other = deepfloyd.DeepFloyd("tiny", backbone.denoiser.denoiser.unet, scheduler(), wide, torch.device("cpu"))
     with pytest.raises(ValueError, match=r"embeddings of width 4096 in .*: tiny takes 32"):
         other.condition([""])
+
+
+def test_a_prompts_embedding_is_read_once(tiny_if: Path, cache: EmbeddingCache, monkeypatch) -> None:
+    backbone = load_deepfloyd(tiny_if / "stage_1", cache, device="cpu", network=False)
+    before = backbone.condition(PROMPTS)
+    monkeypatch.setattr(EmbeddingCache, "load", None)
+    assert torch.equal(backbone.condition([*PROMPTS[::-1], PROMPTS[0]]), before[[1, 0, 0]])
 
 
 def scheduler():
@@ -216,8 +224,9 @@ def test_a_network_without_a_variance_has_none() -> None:
         DeepFloydDenoiser(Stub(3), Cosine(1000))(torch.randn(1, 3, 8, 8), 5)
 
 
-def test_the_noisiest_time_is_finite_in_bfloat16(tiny_if: Path, cache: EmbeddingCache) -> None:
-    backbone = load_deepfloyd(tiny_if / "stage_1", cache, device="cpu", dtype="bf16")
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_the_noisiest_time_is_finite_in_half_precision(tiny_if: Path, cache: EmbeddingCache, dtype: str) -> None:
+    backbone = load_deepfloyd(tiny_if / "stage_1", cache, device="cpu", dtype=dtype, max_batch=1)
     guided = Guide(backbone.denoiser, backbone.guidance_scale, backbone.condition([""]))
     denoiser = Threshold(guided, *backbone.threshold)
     estimate = denoiser(torch.randn(2, 3, 64, 64), torch.tensor(1000), backbone.condition(PROMPTS))
@@ -311,6 +320,10 @@ def test_too_little_memory_is_said_before_anything_loads(
 ) -> None:
     assert weights.free_memory(torch.device("cpu")) > 1e6
     check_memory(10, torch.device("cpu"), "it", "")
+    with monkeypatch.context() as patch:
+        for name, answer in (("mem_get_info", (3, 80)), ("memory_reserved", 20), ("memory_allocated", 6)):
+            patch.setattr(f"torch.cuda.{name}", lambda device, answer=answer: answer)
+        assert weights.free_memory(torch.device("cuda")) == 17  # torch's cache is free too
     needed = memory_needed(tiny_if / "stage_1", "unet", torch.float32)
     free = needed // 2
     monkeypatch.setattr(weights, "free_memory", lambda device: free)
@@ -318,8 +331,8 @@ def test_too_little_memory_is_said_before_anything_loads(
     with pytest.raises(ValueError) as error:
         load_deepfloyd(tiny_if / "stage_1", cache, device="cpu")
     assert str(error.value) == (
-        f"path={tiny_if}/stage_1: the unet needs {needed / 1e9:.2g} GB of memory on cpu, {free / 1e9:.2g} GB are free: "
-        "a smaller size, a half-precision dtype or another device would do"
+        f"path={tiny_if}/stage_1: the UNet needs {needed / 1e9:.2g} GB of memory on cpu, {free / 1e9:.2g} GB are free: "
+        "a half-precision dtype or another device would do"
     )
     monkeypatch.setattr(weights, "free_memory", lambda device: 1000)
     with pytest.raises(ValueError, match=r"the text encoder needs .* on cpu, .* are free: a device with more"):
@@ -388,6 +401,7 @@ def test_what_the_cache_has_needs_neither_login_nor_network(
     monkeypatch.setattr(weights, "free_memory", lambda device: 10**11)  # for T5, as published
     encode(["a dog"], cache, device="cpu")
     backbone = load_deepfloyd(HUB, cache, device="cpu")
+    assert backbone.revision == "c0ffee"  # the commit, for the record
     assert backbone.name == "IF-I-M-v1.0" and backbone.denoiser.denoiser.dtype == torch.float32
     estimate = backbone.denoiser(torch.randn(1, 3, 64, 64), torch.tensor(9), backbone.condition(["a dog"]))
     assert bool(estimate.x_0.isfinite().all())
@@ -402,6 +416,7 @@ def test_what_the_cache_has_needs_neither_login_nor_network(
 @pytest.mark.parametrize(
     ("parts", "variant", "expected"),
     [
+        (("unet", "scheduler"), "none", set()),
         (("unet", "scheduler"), "auto", {"unet/diffusion_pytorch_model.fp16.safetensors"}),
         (("unet", "scheduler"), None, {"unet/diffusion_pytorch_model.safetensors"}),
         (TEXT, "auto", {f"text_encoder/model.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)}),
@@ -426,11 +441,12 @@ def test_no_more_than_is_needed_is_downloaded(
 
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert fetch(HUB, parts=parts, variant=variant) == hub
+    wanted = {"network": False} if variant == "none" else {"variant": variant}
+    assert fetch(HUB, parts=parts, **wanted) == hub
     assert {str(path.relative_to(hub)) for path in hub.rglob("*.safetensors")} == expected
     assert ("text_encoder" in parts) == (hub / "tokenizer" / "spiece.model").is_file()
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    assert fetch(HUB, parts=parts, variant=variant) == hub  # from now on it is in the cache
+    assert fetch(HUB, parts=parts, **wanted) == hub  # from now on it is in the cache
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from denoiselab.backbones import embeddings
-from denoiselab.backbones.embeddings import EmbeddingCache, clean, encode
+from denoiselab.backbones.embeddings import EmbeddingCache, clean, encode, read_torch
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,13 @@ def test_missing_names_each_text_once_in_order(cache: EmbeddingCache) -> None:
         cache.load(["B", "", "a", "B"])
 
 
+def test_a_prompt_asked_for_twice_is_read_once(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, get = [], EmbeddingCache.get
+    monkeypatch.setattr(EmbeddingCache, "get", lambda self, prompt: reads.append(prompt) or get(self, prompt))
+    assert torch.equal(cache.load(["", *PROMPTS, ""])[[0, 1, 4]], get(cache, "").expand(3, -1, -1))
+    assert reads == list(PROMPTS)
+
+
 @pytest.mark.usefixtures("no_t5")
 def test_t5_is_not_constructed_when_nothing_is_missing(cache: EmbeddingCache) -> None:
     encode([*PROMPTS, *PROMPTS], cache, device="cpu")
@@ -123,13 +130,19 @@ def test_a_corrupt_file_is_named_deleted_and_encoded_again(cache: EmbeddingCache
         assert copy.missing(["a dog"]) == []
 
 
-def test_what_is_cut_is_said(tiny_if: Path, tmp_path: Path, pipeline) -> None:
+def test_what_is_cut_is_said(tiny_if: Path, tmp_path: Path, pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = EmbeddingCache(tmp_path, tiny_if / "stage_1")
     fits, long = "x" * 76, "x" * 76 + "yzzy"  # the first letter's token is with its space; the last token is the end
     with warnings.catch_warnings(action="error"):
         encode([fits], cache, device="cpu")
-    with pytest.warns(UserWarning, match=f"^prompt='{long}': has 81 tokens, allowed are 77; cut: 'yzzy'$"):
-        encode([long], cache, device="cpu")
+    said = f"^prompt='{long}': has more than 77 tokens; cut: 'yzzy'$"
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.T5EncoderModel.from_pretrained", fails)  # gigabytes: it is said before
+        with pytest.warns(UserWarning, match=said), pytest.raises(AssertionError):
+            encode([long], cache, device="cpu")
+    for _ in range(2):  # and again when it is in the cache
+        with pytest.warns(UserWarning, match=said):
+            encode([long], cache, device="cpu")
     assert torch.equal(cache.load([fits]), cache.load([long]))
     assert torch.equal(cache.load([long]), pipeline.encode_prompt(long)[0])
 
@@ -140,6 +153,11 @@ def test_a_dictionary_saved_by_torch_is_imported(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "prompts.pth")
     assert cache.import_torch(tmp_path / "prompts.pth") == ["A dog", ""]
     assert torch.equal(cache.load(["a dog", ""]), torch.cat(list(content.values())))
+    torch.save({"A dog": torch.zeros(1, 77, 16), "a cat": torch.zeros(1, 77, 16)}, tmp_path / "prompts.pth")
+    assert cache.import_torch(tmp_path / "prompts.pth") == ["a cat"]  # what is there stays
+    assert torch.equal(cache.load(["a dog"]), content["A dog"])
+    with pytest.raises(ValueError, match=r"^e=.*prompts.pth: widths D of 16, allowed is 32, the UNet's$"):
+        read_torch(tmp_path / "prompts.pth", "e", 32)
 
 
 class Evil:

@@ -12,12 +12,12 @@ from test_checkpoint import run
 from denoiselab.backbones import load_backbone
 from denoiselab.backbones.sources import CheckpointSource, DeepFloydSource, TinyIfSource
 from denoiselab.denoise import Upscaler
-from denoiselab.edit import Anagram, Generate, Upscale
+from denoiselab.edit import Anagram, Forward, Generate, Upscale
 
 CPU = torch.device("cpu")
 
 
-def source(tiny_if: Path, **settings: str) -> DeepFloydSource:
+def source(tiny_if: Path, **settings: object) -> DeepFloydSource:
     return DeepFloydSource(str(tiny_if / "stage_1"), str(tiny_if / "stage_2"), **settings)  # type: ignore[arg-type]
 
 
@@ -40,6 +40,8 @@ def test_a_time_model_takes_no_condition_and_no_guidance(tmp_path: Path) -> None
     assert Generate(prompts=[""], count=2).run(model, times=[900, 400, 0]).images.shape == (2, 1, 28, 28)
     with pytest.raises(ValueError, match=r"guidance_scale=3: allowed is 1, custom takes no condition"):
         Generate(prompts=[""], guidance_scales=[3]).run(model, times=[900, 400, 0])
+    with pytest.raises(ValueError, match=r"^prompt '3': allowed is '': custom takes no class$"):
+        model.condition(["3"])
     with pytest.raises(ValueError, match="edit=upscale: allowed is a backbone with a second stage"):
         CheckpointSource(str(tmp_path)).check(CPU, second=True)
 
@@ -48,17 +50,53 @@ def test_a_pipeline_in_a_folder_is_a_backbone_whose_prompts_are_words(tiny_if: P
     model = load_backbone(tiny_if / "stage_1", prompts=["a cat"], device="cpu", cache=str(tmp_path))
     assert model.shape == (3, 64, 64) and model.threshold == (0.95, 1.5)
     small = Generate(prompts=["a cat"]).run(model, times=[900, 0]).images
-    upscaler = load_backbone(
-        tiny_if / "stage_2", text_encoder=tiny_if / "stage_1", device="cpu", cache=str(tmp_path), prompts=["a cat"]
-    )
-    assert isinstance(upscaler, Upscaler) and upscaler.shape == (3, 256, 256)
+    for encoder in (None, tiny_if / "stage_1"):  # it is seen to be a second stage; in the miniature it has T5 as well
+        upscaler = load_backbone(
+            tiny_if / "stage_2", ["a cat"], "cpu", noise_level=50, text_encoder=encoder, cache=str(tmp_path)
+        )
+    assert isinstance(upscaler, Upscaler) and (upscaler.shape, upscaler.noise_level) == ((3, 256, 256), 50)
     large = Upscale(pictures=small, prompts=[["a cat"]]).run(upscaler, times=[900, 0]).made["upscaled"][""]
     assert large.shape == (1, 3, 256, 256)
 
 
 def test_a_name_that_is_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"path=.*nothing: is no folder, allowed are"):
-        load_backbone(tmp_path / "nothing", device="cpu")
+    for name in (tmp_path / "nothing", "outputs/class_flwo"):
+        with pytest.raises(ValueError, match=rf"^name={name}: allowed is a run directory of train.py, .* or a hub id"):
+            load_backbone(name, device="cpu")
+
+
+def test_a_second_stage_without_a_text_encoder_needs_one(tiny_if: Path, tmp_path: Path) -> None:
+    stage = shutil.copytree(tiny_if / "stage_2", tmp_path / "if", ignore=shutil.ignore_patterns("text_encoder"))
+    with pytest.raises(ValueError, match=r"if: is a stage II without a text encoder; give text_encoder=, its stage I$"):
+        load_backbone(stage, device="cpu")
+
+
+def test_all_sizes_on_the_hub_share_one_encoder(tmp_path: Path) -> None:
+    sizes = [f"DeepFloyd/IF-I-{size}-v1.0" for size in ("M", "L", "XL")]
+    medium, _, largest = (DeepFloydSource(path, "", cache=str(tmp_path)).embeddings() for path in sizes)
+    largest.put("", torch.zeros(1, 77, 4096))
+    assert medium.missing([""]) == []
+    pinned = [DeepFloydSource(path, "", revision="c0ffee").embeddings().revision for path in sizes]
+    assert pinned == [None, None, "c0ffee"]  # a commit of another repository is none of the encoder's
+    assert DeepFloydSource(sizes[0], "", text_encoder="some/T5").embeddings().model == "some/T5"
+    assert DeepFloydSource("some/IF", "").embeddings().model == "some/IF"
+
+
+def test_what_calls_no_network_needs_no_weights(tiny_if: Path, tmp_path: Path, monkeypatch) -> None:
+    for stage in ("stage_1", "stage_2"):
+        shutil.copytree(tiny_if / stage, tmp_path / stage)
+        next((tmp_path / stage / "unet").glob("*.safetensors")).unlink()
+    mine = source(tmp_path, cache=str(tmp_path / "cache"))
+    mine.encode(["a cat"], CPU)
+    monkeypatch.setattr("denoiselab.backbones.weights.free_memory", lambda device: 1000)
+    for second, shape in ((False, (3, 64, 64)), (True, (3, 256, 256))):
+        mine.check(CPU, second, network=False)
+        model = mine.load(CPU, second=second, network=False)
+        assert model.shape == shape and model.condition(["a cat"]).shape == (1, 77, 32)
+        assert model.denoiser.denoiser.unet.device == torch.device("meta")
+        assert Forward(image=torch.zeros(shape), t=[500]).run(model).images.isfinite().all()
+        with pytest.raises(ValueError, match=r"path=.*: has no unet/"):
+            mine.check(CPU, second)
 
 
 def test_prompts_are_encoded_once_for_both_stages(tiny_if: Path, tmp_path: Path, monkeypatch) -> None:
@@ -90,12 +128,59 @@ def test_a_saved_dictionary_of_embeddings_spares_the_encoder(tiny_if: Path, tmp_
     assert torch.equal(tiny.load(CPU).condition(["a rocket ship"]), saved["a rocket ship"])
 
 
-def test_what_does_not_fit_is_said_before_it_is_loaded(tiny_if: Path, tmp_path: Path, monkeypatch) -> None:
+def test_what_does_not_fit_is_said_before_it_is_loaded(tiny_if: Path, monkeypatch) -> None:
     monkeypatch.setattr("denoiselab.backbones.weights.free_memory", lambda device: 1000)
-    with pytest.raises(ValueError, match=r"backbone.path=.*stage_1: the UNet needs .* GB .* a smaller backbone.size"):
-        source(tiny_if).check(CPU)
+    for second, path in enumerate(("path", "upscaler_path")):
+        with pytest.raises(ValueError) as error:
+            source(tiny_if).check(CPU, bool(second))
+        assert str(error.value).startswith(f"backbone.{path}={tiny_if}/stage_{second + 1}: the UNet needs ")
+        assert str(error.value).endswith(" free: a half-precision backbone.dtype or another device would do")
     with pytest.raises(ValueError, match=r"allowed here is stage II"):
         DeepFloydSource(str(tiny_if / "stage_1"), str(tiny_if / "stage_1")).check(CPU, second=True)
+
+
+def test_the_hint_for_a_size_of_the_hub_is_that_stages(monkeypatch) -> None:
+    monkeypatch.setattr("denoiselab.backbones.weights.free_memory", lambda device: 1000)
+    monkeypatch.setattr("denoiselab.backbones.weights.check_access", lambda *_, **__: None)
+    hub = DeepFloydSource("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd/IF-II-L-v1.0", dtype="fp16")
+    for second, size in ((False, "size"), (True, "upscaler_size")):
+        with pytest.raises(ValueError, match=f"are free: a smaller backbone.{size} or another device would do"):
+            hub.check(CPU, second)
+    with pytest.raises(ValueError, match=r"a smaller backbone.size, backbone.offload=true or another device would do"):
+        hub.check(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("key", ["offload", "clean_caption"])
+def test_packages_that_are_missing_are_the_options(tiny_if: Path, monkeypatch, key: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"^backbone.{key}=(true|True): needs .* more"):
+        source(tiny_if, **{key: True}).check(CPU)
+
+
+def test_errors_name_the_users_keys(tiny_if: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^backbone.dtype=int8: allowed"):
+        source(tiny_if, dtype="int8").check(CPU)
+    for second, key in ((False, "path"), (True, "upscaler_path")):
+        with pytest.raises(ValueError, match=f"^backbone.{key}=.*: is no folder"):
+            source(tmp_path / "nothing").check(CPU, second)
+    with pytest.raises(ValueError, match=r"^backbone.text_encoder=.*nothing: is no folder"):
+        source(tiny_if, cache=str(tmp_path), text_encoder=str(tmp_path / "nothing")).encode(["a cat"], CPU)
+    torch.save({"": torch.zeros(1, 77, 4096)}, tmp_path / "wide.pt")
+    with pytest.raises(
+        ValueError, match=r"^backbone.import_embeddings=.*: widths D of 4096, allowed is 32, the UNet's"
+    ):
+        source(tiny_if, import_embeddings=str(tmp_path / "wide.pt")).check(CPU)
+
+
+def test_each_stage_has_a_revision_of_its_own(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "denoiselab.backbones.deepfloyd.check_fitting", lambda path, revision, **_: asked.append((path, revision))
+    )
+    both = DeepFloydSource("some/I", "some/II", revision="c0ffee", upscaler_revision="7ea")
+    for second in (False, True):
+        both.check(CPU, second)
+    assert asked == [("some/I", "c0ffee"), ("some/II", "7ea")]
 
 
 def test_the_miniature_is_built_where_it_is_missing(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class CheckpointBackbone(Backbone):
         known = ["", *map(str, range(self.num_classes))]
         for prompt in prompts:
             if prompt not in known:
-                raise ValueError(f"prompt {prompt!r}: allowed are {', '.join(known[1:])} and '' of {self.name}")
+                classes = f"are {', '.join(known[1:])} and '' of {self.name}"
+                allowed = classes if self.num_classes else f"is '': {self.name} takes no class"
+                raise ValueError(f"prompt {prompt!r}: allowed {allowed}")
         if not self.num_classes:
             return None
         labels = torch.tensor([known.index(prompt) for prompt in prompts], device=self.device)

@@ -16,9 +16,12 @@ from torch.nn.functional import interpolate
 
 from denoiselab.backbones.embeddings import EmbeddingCache
 from denoiselab.backbones.weights import (
+    PARAMETERS,
     STAGE_1,
     STAGE_2,
+    check_fitting,
     fetch_fitting,
+    is_hub,
     resolve_device,
     resolve_dtype,
     resolve_variant,
@@ -75,10 +78,14 @@ class DeepFloyd(Backbone):
         cache: has the prompts' embeddings.
         device: where the UNet computes.
         max_batch: images a call of the UNet, or None for all at once.
+
+    Attributes:
+        revision: the hub's commit that was loaded; None for a folder.
     """
 
     low = -1.0
     guidance_scale = 7.0  # IFPipeline's
+    revision: str | None = None
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class DeepFloyd(Backbone):
         noise_level: int | None = None,
     ) -> None:
         self.name, self.cache, self.device = name, cache, device
+        self.embeddings: dict[str, Tensor] = {}  # those asked for so far, each (1, 77, D), on the device
         denoiser = DeepFloydDenoiser(unet, VariancePreserving(scheduler.betas), noise_level)
         self.denoiser = Split(denoiser, max_batch)
         self.shape = (denoiser.channels, unet.config.sample_size, unet.config.sample_size)
@@ -107,12 +115,15 @@ class DeepFloyd(Backbone):
 
         ValueError, in one line, for prompts that are not encoded, and for embeddings of another encoder.
         """
-        embeddings = self.cache.load(prompts)
-        if embeddings.shape[-1] != self.width:
-            raise ValueError(
-                f"embeddings of width {embeddings.shape[-1]} in {self.cache.directory}: {self.name} takes {self.width}"
-            )
-        return embeddings.to(self.device)
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.embeddings]
+        if new:
+            read = self.cache.load(new)
+            if read.shape[-1] != self.width:
+                raise ValueError(
+                    f"embeddings of width {read.shape[-1]} in {self.cache.directory}: {self.name} takes {self.width}"
+                )
+            self.embeddings |= zip(new, read.to(self.device).split(1), strict=True)
+        return torch.cat([self.embeddings[prompt] for prompt in prompts])
 
 
 class DeepFloydUpscaler(DeepFloyd, Upscaler):
@@ -158,6 +169,8 @@ def load_deepfloyd(
     dtype: str = "auto",
     offload: bool = False,
     max_batch: int | None = None,
+    network: bool = True,
+    key: str = "path",
 ) -> DeepFloyd:
     """Stage I of a hub id or a local folder.
 
@@ -171,12 +184,17 @@ def load_deepfloyd(
         offload: keep the weights in the CPU's memory, and each layer's on the device only while it computes. Slower;
             needs the package accelerate.
         max_batch: images a call of the UNet, or None for all at once.
+        network: whether its denoiser is to be called; if not, no weights are fetched or loaded.
+        key: what the errors call the path, e.g. backbone.path, and beside it backbone.dtype.
 
     Raises ValueError, in one line, for each of these that will not do, before weights are loaded.
     """
     chosen = resolve_device(device)
-    folder, unet = _load_unet(path, STAGE_1, revision, variant, dtype, chosen, offload, max_batch)
-    return DeepFloyd(Path(path).name, unet, _scheduler(folder, "scheduler"), cache, chosen, max_batch)
+    found = _weights(STAGE_1, chosen, variant, dtype, offload, network, path, key)
+    folder, unet = _load_unet(path, revision, found, chosen, offload, max_batch)
+    backbone = DeepFloyd(Path(path).name, unet, _scheduler(folder, "scheduler", key), cache, chosen, max_batch)
+    backbone.revision = folder.name if is_hub(path) else None
+    return backbone
 
 
 def load_upscaler(
@@ -190,6 +208,8 @@ def load_upscaler(
     dtype: str = "auto",
     offload: bool = False,
     max_batch: int | None = None,
+    network: bool = True,
+    key: str = "path",
 ) -> DeepFloydUpscaler:
     """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder; the arguments are load_deepfloyd's.
 
@@ -198,42 +218,91 @@ def load_upscaler(
     if not 0 <= noise_level < 1000:
         raise ValueError(f"noise_level={noise_level}: allowed are 0 to 999")
     chosen = resolve_device(device)
-    folder, unet = _load_unet(path, STAGE_2, revision, variant, dtype, chosen, offload, max_batch)
-    schedulers = _scheduler(folder, "scheduler"), _scheduler(folder, "image_noising_scheduler")
-    return DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level)
+    found = _weights(STAGE_2, chosen, variant, dtype, offload, network, path, key)
+    folder, unet = _load_unet(path, revision, found, chosen, offload, max_batch)
+    schedulers = _scheduler(folder, "scheduler", key), _scheduler(folder, "image_noising_scheduler", key)
+    backbone = DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level)
+    backbone.revision = folder.name if is_hub(path) else None
+    return backbone
+
+
+def check_deepfloyd(
+    path: str | Path,
+    *,
+    device: torch.device,
+    second: bool = False,
+    revision: str | None = None,
+    dtype: str = "auto",
+    offload: bool = False,
+    network: bool = True,
+    key: str = "path",
+) -> None:
+    """Raises the ValueErrors of `load_deepfloyd`, or of `load_upscaler`, that need no download."""
+    parts = STAGE_2 if second else STAGE_1
+    check_fitting(path, revision, **_weights(parts, device, "auto", dtype, offload, network, path, key))
+
+
+def _weights(
+    parts: tuple[str, ...],
+    device: torch.device,
+    variant: str | None,
+    dtype: str,
+    offload: bool,
+    network: bool,
+    path: str | Path,
+    key: str,
+) -> dict[str, Any]:
+    """What `check_fitting` and `fetch_fitting` are to look for."""
+    prefix = key[: key.rfind(".") + 1]
+    if offload and not _has_accelerate():
+        raise ValueError(f"{prefix}offload=true: needs one package more, `pip install accelerate`")
+    kind = resolve_dtype(dtype, device, f"{prefix}dtype")
+    helps = [f"a smaller {key.removesuffix('path')}size"] if str(path) in PARAMETERS else []
+    helps += [f"{prefix}offload=true"] if device.type == "cuda" and not offload else []
+    helps += [f"a half-precision {prefix}dtype"] if kind == torch.float32 else []
+    return {
+        "parts": parts,
+        "variant": variant,
+        "dtype": kind,
+        "device": torch.device("cpu") if offload else device,
+        "helps": " or ".join([", ".join(helps), "another device"] if helps else ["another device"]) + " would do",
+        "network": network,
+        "key": key,
+    }
+
+
+def _has_accelerate() -> bool:
+    return importlib.util.find_spec("accelerate") is not None
 
 
 def _load_unet(
     path: str | Path,
-    parts: tuple[str, ...],
     revision: str | None,
-    variant: str | None,
-    dtype: str,
+    found: dict[str, Any],
     device: torch.device,
     offload: bool,
     max_batch: int | None,
 ) -> tuple[Path, UNet2DConditionModel]:
-    """The folder that has the parts, and the UNet in it, ready to be called in batches of max_batch."""
+    """The folder that has the parts, and the UNet in it, ready to be called in batches of max_batch.
+
+    Without `network` it is on the meta device: its config is right, and it cannot be called.
+    """
     if max_batch is not None and max_batch < 1:  # Split's own check comes when the weights are there
         raise ValueError(f"max_batch={max_batch}: allowed is a positive number of images, or None")
-    has_accelerate = importlib.util.find_spec("accelerate") is not None
-    if offload and not has_accelerate:
-        raise ValueError("offload=true: needs one package more, `pip install accelerate`")
-    kind = resolve_dtype(dtype, device)
-    help_offload = "offload=true, " if device.type == "cuda" and not offload else ""
-    folder = fetch_fitting(
-        path, revision, parts=parts, variant=variant, dtype=kind, device=torch.device("cpu") if offload else device,
-        helps=f"a smaller size, {help_offload}a half-precision dtype or another device would do",
-    )  # fmt: skip
+    folder = fetch_fitting(path, revision, **found)
     from diffusers import UNet2DConditionModel
 
+    if not found["network"]:
+        with torch.device("meta"):
+            config = UNet2DConditionModel.load_config(folder, subfolder="unet")
+            return folder, UNet2DConditionModel.from_config(config).eval()
     unet = UNet2DConditionModel.from_pretrained(
         folder,
         subfolder="unet",
-        variant=resolve_variant(folder, variant, "unet"),
-        dtype=kind,
+        variant=resolve_variant(folder, found["variant"], "unet"),
+        dtype=found["dtype"],
         use_safetensors=True,
-        low_cpu_mem_usage=has_accelerate,  # diffusers' default, less its complaint
+        low_cpu_mem_usage=_has_accelerate(),  # diffusers' default, less its complaint
     )
     unet.eval().requires_grad_(False)
     unet.to(memory_format=torch.channels_last)  # 1.15 times as fast on a CPU, and what half-precision convolutions want
@@ -244,10 +313,10 @@ def _load_unet(
     return folder, unet
 
 
-def _scheduler(folder: Path, part: str) -> DDPMScheduler:
+def _scheduler(folder: Path, part: str, key: str) -> DDPMScheduler:
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler.from_pretrained(folder, subfolder=part)
     if scheduler.config.prediction_type != "epsilon":
-        raise ValueError(f"path={folder}: predicts {scheduler.config.prediction_type}, allowed is epsilon")
+        raise ValueError(f"{key}={folder}: predicts {scheduler.config.prediction_type}, allowed is epsilon")
     return scheduler

@@ -36,11 +36,16 @@ def clean(prompt: str, clean_caption: bool) -> str:
     """
     if not clean_caption:
         return prompt.lower().strip()
-    if any(importlib.util.find_spec(package) is None for package in ("ftfy", "bs4")):
-        raise ValueError("clean_caption=true: needs two packages more, `pip install ftfy beautifulsoup4`")
+    check_cleaning()
     from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
 
     return IFPipeline.__new__(IFPipeline)._text_preprocessing(prompt, clean_caption=True)[0]  # it uses no network
+
+
+def check_cleaning(key: str = "clean_caption") -> None:
+    """Raises the ValueError of `clean`, which calls the option `key`, where packages are missing."""
+    if any(importlib.util.find_spec(package) is None for package in ("ftfy", "bs4")):
+        raise ValueError(f"{key}=true: needs two packages more, `pip install ftfy beautifulsoup4`")
 
 
 class EmbeddingCache:
@@ -48,7 +53,7 @@ class EmbeddingCache:
 
     They have the type in which `IFPipeline.encode_prompt` returns them, that of the encoder's weights: float16 from a
     GPU, where float32 would double the files and add nothing, float32 from a CPU. Prompts whose text is the same once
-    cleaned share a file.
+    cleaned share a file. Beside an embedding stands the text that was cut off its prompt.
 
     Args:
         directory: where the files are; made when the first is written.
@@ -69,30 +74,21 @@ class EmbeddingCache:
 
         A file that cannot be read, or is of something else, is named in a warning and deleted.
         """
-        key = self._key(prompt)
-        path = self._path(key)
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, "pt") as file:
-                embedding = file.get_tensor("embedding")
-                if file.metadata() != key or not _is_embedding(embedding):
-                    raise SafetensorError("it is of something else")
-        except SafetensorError as error:
-            warnings.warn(f"{path}: corrupt ({error}), deleted; the prompt {prompt!r} is to be encoded", stacklevel=2)
-            path.unlink(missing_ok=True)
-            return None
-        return embedding
+        return self._read(prompt)[0]
 
-    def put(self, prompt: str, embedding: Tensor) -> None:
-        """Keep the embedding (1, 77, D) of a prompt, in its type."""
+    def cut(self, prompt: str) -> str:
+        """What T5 did not read of a prompt, as far as the cache knows."""
+        return self._read(prompt)[1]
+
+    def put(self, prompt: str, embedding: Tensor, cut: str = "") -> None:
+        """Keep the embedding (1, 77, D) of a prompt, in its type, and the text that was cut off."""
         if not _is_embedding(embedding):
             raise ValueError(
                 f"embedding of shape {tuple(embedding.shape)}: allowed is (1, {LENGTH}, D), floating point"
             )
         key = self._key(prompt)
         with write_atomically(self._path(key)) as path:  # not save_file, whose files only their owner may read
-            path.write_bytes(save({"embedding": embedding.detach().cpu().contiguous()}, metadata=key))
+            path.write_bytes(save({"embedding": embedding.detach().cpu().contiguous()}, metadata=key | {"cut": cut}))
 
     def missing(self, prompts: Sequence[str]) -> list[str]:
         """The prompts that have no embedding here, each text once, in their order."""
@@ -102,43 +98,40 @@ class EmbeddingCache:
 
     def load(self, prompts: Sequence[str]) -> Tensor:
         """The embeddings (B, 77, D) of B prompts, on the CPU; ValueError, in one line, naming those that have none."""
-        embeddings = [self.get(prompt) for prompt in prompts]
-        absent = dict.fromkeys(prompt for prompt, found in zip(prompts, embeddings, strict=True) if found is None)
+        embeddings = {prompt: self.get(prompt) for prompt in dict.fromkeys(prompts)}
+        absent = [prompt for prompt, found in embeddings.items() if found is None]
         if absent:
             raise ValueError(
                 f"prompt={', '.join(map(repr, absent))}: not encoded; allowed are the prompts of {self.directory} for "
                 f"{self.model}, which edit=encode adds to"
             )
-        return torch.cat([found for found in embeddings if found is not None])
+        return torch.cat([embeddings[prompt] for prompt in prompts])  # type: ignore[misc]
 
-    def import_torch(self, path: str | Path) -> list[str]:
-        """Put a dictionary saved by torch, prompt -> embedding (1, 77, D), into the cache, and return its prompts.
+    def import_torch(self, path: str | Path, key: str = "embeddings") -> list[str]:
+        """Put a dictionary of `read_torch` into the cache, and return the prompts that were absent. All or nothing."""
+        content = read_torch(path, key)
+        absent = self.missing(list(content))
+        for prompt in absent:
+            self.put(prompt, content[prompt])
+        return absent
 
-        Nothing but tensors and plain containers is unpickled. All or nothing: ValueError, in one line, for a file that
-        is anything else.
-        """
+    def _read(self, prompt: str) -> tuple[Tensor | None, str]:
+        """The embedding, and the text that was cut off."""
+        key = self._key(prompt)
+        path = self._path(key)
+        if not path.is_file():
+            return None, ""
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the unpickler raises whatever the bytes lead it to, KeyError for a text file
-            raise ValueError(f"embeddings={path}: torch cannot read it safely ({_first_line(error)})") from error
-        if not isinstance(content, dict) or not content:
-            raise ValueError(
-                f"embeddings={path}: is of type {type(content).__name__}, allowed is a dictionary of prompts"
-            )
-        for prompt, embedding in content.items():
-            if not isinstance(prompt, str):
-                raise ValueError(f"embeddings={path}: key {prompt!r}, allowed are prompts, as text")
-            if not isinstance(embedding, Tensor) or not _is_embedding(embedding):
-                found = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
-                raise ValueError(
-                    f"embeddings={path}: {prompt!r} is {found}, allowed are tensors (1, {LENGTH}, D), floating point"
-                )
-        widths = {embedding.shape[-1] for embedding in content.values()}
-        if len(widths) > 1:
-            raise ValueError(f"embeddings={path}: widths D of {', '.join(map(str, sorted(widths)))}, allowed is one")
-        for prompt, embedding in content.items():
-            self.put(prompt, embedding)
-        return list(content)
+            with safe_open(path, "pt") as file:
+                embedding, metadata = file.get_tensor("embedding"), file.metadata() or {}
+            cut = metadata.pop("cut", "")
+            if metadata != key or not _is_embedding(embedding):
+                raise SafetensorError("it is of something else")
+        except SafetensorError as error:
+            warnings.warn(f"{path}: corrupt ({error}), deleted; the prompt {prompt!r} is to be encoded", stacklevel=3)
+            path.unlink(missing_ok=True)
+            return None, ""
+        return embedding, cut
 
     def _key(self, prompt: str) -> dict[str, str]:
         return {
@@ -151,6 +144,39 @@ class EmbeddingCache:
     def _path(self, key: dict[str, str]) -> Path:
         digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=16).hexdigest()
         return self.directory / f"{digest}.safetensors"
+
+
+def read_torch(path: str | Path, key: str = "embeddings", width: int | None = None) -> dict[str, Tensor]:
+    """A dictionary saved by torch, prompt -> embedding (1, 77, D).
+
+    Nothing but tensors and plain containers is unpickled.
+
+    Args:
+        path: of the file.
+        key: what the errors call it.
+        width: D, or None where any will do.
+
+    Raises ValueError, in one line, for a file that is anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to, KeyError for a text file
+        raise ValueError(f"{key}={path}: torch cannot read it safely ({_first_line(error)})") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{key}={path}: is of type {type(content).__name__}, allowed is a dictionary of prompts")
+    for prompt, embedding in content.items():
+        if not isinstance(prompt, str):
+            raise ValueError(f"{key}={path}: key {prompt!r}, allowed are prompts, as text")
+        if not isinstance(embedding, Tensor) or not _is_embedding(embedding):
+            found = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
+            raise ValueError(
+                f"{key}={path}: {prompt!r} is {found}, allowed are tensors (1, {LENGTH}, D), floating point"
+            )
+    widths = {embedding.shape[-1] for embedding in content.values()}
+    if len(widths) > 1 or width not in (None, *widths):
+        allowed = "one" if width is None else f"{width}, the UNet's"
+        raise ValueError(f"{key}={path}: widths D of {', '.join(map(str, sorted(widths)))}, allowed is {allowed}")
+    return content
 
 
 def _is_embedding(tensor: Tensor) -> bool:
@@ -168,12 +194,13 @@ def encode(
     device: str | torch.device,
     variant: str | None = "auto",
     dtype: str = "auto",
+    key: str = "path",
 ) -> None:
     """Fill the cache: T5 is loaded for the prompts that it lacks, if any, and freed.
 
     One prompt a call, so that an embedding does not depend on what else was missing: 77 tokens are work enough for an
     encoder of this size, and a GPU is done with 25 prompts in seconds. A prompt of more than 77 tokens is warned
-    about, with the text that is cut.
+    about, with the text that is cut, before T5 is loaded, and whenever it is asked for again.
 
     Args:
         prompts: any; "" is the unconditional one.
@@ -181,21 +208,27 @@ def encode(
         device: where T5 runs.
         variant: of the weights, see `weights.resolve_variant`.
         dtype: of the weights, see `weights.resolve_dtype`.
+        key: what the errors call the cache's model.
 
     Raises ValueError, in one line, if the encoder may not be read (`weights.check_access`) or does not fit.
     """
     missing = cache.missing(prompts)
+    for prompt in dict.fromkeys(prompts):
+        _warn_of(prompt, cache.cut(prompt))
     if not missing:
         return
     device = resolve_device(device)
     kind = resolve_dtype(dtype, device)
     folder = fetch_fitting(
         cache.model, cache.revision, parts=TEXT, variant=variant, dtype=kind, device=device,
-        helps="a device with more (the CPU will do, slowly), or a file of embeddings from another machine",
+        helps="a device with more (the CPU will do, slowly), or a file of embeddings from another machine", key=key,
     )  # fmt: skip
     from transformers import T5EncoderModel, T5Tokenizer
 
     tokenizer = T5Tokenizer.from_pretrained(folder, subfolder="tokenizer")
+    cuts = {prompt: _cut(tokenizer, clean(prompt, cache.clean_caption)) for prompt in missing}
+    for prompt, cut in cuts.items():
+        _warn_of(prompt, cut)
     encoder = T5EncoderModel.from_pretrained(
         folder,
         subfolder="text_encoder",
@@ -205,8 +238,8 @@ def encode(
     )
     try:
         encoder.eval().to(device)
-        for prompt in tqdm(missing, desc="encoding", unit="prompt"):
-            cache.put(prompt, _encode(tokenizer, encoder, prompt, clean(prompt, cache.clean_caption), device))
+        for prompt, cut in tqdm(cuts.items(), desc="encoding", unit="prompt"):
+            cache.put(prompt, _encode(tokenizer, encoder, clean(prompt, cache.clean_caption), device), cut)
     finally:
         del encoder
         gc.collect()
@@ -214,13 +247,19 @@ def encode(
             torch.cuda.empty_cache()
 
 
+def _cut(tokenizer: Any, text: str) -> str:
+    """What 77 tokens have no room for, the last of them being the end of sequence."""
+    return str(tokenizer.decode(tokenizer(text).input_ids[LENGTH - 1 : -1]))
+
+
+def _warn_of(prompt: str, cut: str) -> None:
+    if cut:
+        warnings.warn(f"prompt={prompt!r}: has more than {LENGTH} tokens; cut: {cut!r}", stacklevel=3)
+
+
 @torch.no_grad()
-def _encode(tokenizer: Any, encoder: Any, prompt: str, text: str, device: torch.device) -> Tensor:
+def _encode(tokenizer: Any, encoder: Any, text: str, device: torch.device) -> Tensor:
     """(1, 77, D), as `IFPipeline.encode_prompt` computes it: padded to 77 tokens, with the attention mask."""
-    tokens = tokenizer(text).input_ids
-    if len(tokens) > LENGTH:
-        cut = tokenizer.decode(tokens[LENGTH - 1 : -1])  # the last of the 77 is the end of sequence
-        warnings.warn(f"prompt={prompt!r}: has {len(tokens)} tokens, allowed are {LENGTH}; cut: {cut!r}", stacklevel=3)
     inputs = tokenizer(text, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").to(device)
     embedding = encoder(inputs.input_ids, attention_mask=inputs.attention_mask)[0]  # (1, 77, D)
     return embedding.to(encoder.dtype)

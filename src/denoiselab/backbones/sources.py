@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from denoiselab.backbones import weights
 from denoiselab.backbones.checkpoint import CheckpointBackbone
 from denoiselab.denoise import Backbone
 
@@ -24,11 +25,12 @@ class Source(ABC):
     Args of its methods:
         device: where the backbone is to run.
         second: whether its second stage is meant.
+        network: whether its denoiser is to be called. If not, no weights are needed for it.
     """
 
     @abstractmethod
-    def check(self, device: torch.device, second: bool = False) -> None:
-        """Raises ValueError, in one line, where the weights cannot be had or do not fit the device. Loads nothing."""
+    def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
+        """Raises ValueError, in one line, where the weights cannot be had or do not fit the device. No weights load."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], device: torch.device) -> None:
@@ -36,7 +38,12 @@ class Source(ABC):
 
     @abstractmethod
     def load(
-        self, device: torch.device, max_batch: int | None = None, second: bool = False, noise_level: int = 250
+        self,
+        device: torch.device,
+        max_batch: int | None = None,
+        second: bool = False,
+        noise_level: int = 250,
+        network: bool = True,
     ) -> Backbone:
         """The backbone.
 
@@ -58,7 +65,7 @@ class CheckpointSource(Source):
     run: str
     file: str = "last.ckpt"
 
-    def check(self, device: torch.device, second: bool = False) -> None:
+    def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
         if second:
             raise ValueError("edit=upscale: allowed is a backbone with a second stage, digit models have none")
 
@@ -66,7 +73,12 @@ class CheckpointSource(Source):
         pass  # a class vector costs nothing
 
     def load(
-        self, device: torch.device, max_batch: int | None = None, second: bool = False, noise_level: int = 250
+        self,
+        device: torch.device,
+        max_batch: int | None = None,
+        second: bool = False,
+        noise_level: int = 250,
+        network: bool = True,
     ) -> Backbone:
         return CheckpointBackbone(Path(self.run) / "checkpoints" / self.file, device, max_batch)
 
@@ -76,70 +88,96 @@ class DeepFloydSource(Source):
     """DeepFloyd IF, or a pipeline in its format.
 
     Args:
-        path: stage I, a hub id or a folder. Its text encoder serves both stages.
+        path: stage I, a hub id or a folder.
         upscaler_path: stage II.
-        revision: of the hub; None is the main branch.
+        text_encoder: the hub id or folder whose T5 serves both stages; None: that of `path` if it is a folder, and for
+            DeepFloyd's hub ids, which have the same one, that of IF-I-XL.
+        revision: of `path` on the hub; None is the main branch.
+        upscaler_revision: of `upscaler_path`.
         dtype: of the weights, "auto", "fp32", "fp16" or "bf16".
         offload: whether weights stay in the CPU's memory.
         clean_caption: whether prompts are cleaned as IFPipeline would.
         cache: folder of the prompt embeddings.
-        import_embeddings: a dictionary of embeddings saved with torch, put into the cache first; None: none.
+        import_embeddings: a dictionary of embeddings saved with torch, whose prompts are put into the cache first where
+            it lacks them; None: none.
+        prefix: before the names of these in errors.
     """
 
     path: str
     upscaler_path: str
+    text_encoder: str | None = None
     revision: str | None = None
+    upscaler_revision: str | None = None
     dtype: str = "auto"
     offload: bool = False
     clean_caption: bool = False
     cache: str = "outputs/embeddings"
     import_embeddings: str | None = None
+    prefix: str = "backbone."
 
     def embeddings(self) -> EmbeddingCache:
         """The cache of the prompts' embeddings."""
         from denoiselab.backbones.embeddings import EmbeddingCache
 
-        folder = Path(self.path)
+        model = self.text_encoder or (weights.TEXT_ENCODER if self._has_the_one_encoder() else self.path)
+        folder = Path(model)
         if not folder.is_dir():
-            return EmbeddingCache(self.cache, self.path, self.revision, self.clean_caption)
+            revision = self.revision if model == self.path else None
+            return EmbeddingCache(self.cache, model, revision, self.clean_caption)
         # A folder's encoder may be trained anew in its place, so its files are its revision.
         files = sorted(file for part in ("text_encoder", "tokenizer") for file in (folder / part).glob("*"))
         state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         digest = hashlib.blake2b(repr(state).encode(), digest_size=8).hexdigest()
         return EmbeddingCache(self.cache, folder.resolve(), digest, self.clean_caption)
 
-    def check(self, device: torch.device, second: bool = False) -> None:
-        from denoiselab.backbones import weights
+    def _has_the_one_encoder(self) -> bool:
+        return self.path.startswith("DeepFloyd/") and weights.is_hub(self.path)
 
-        path, parts = (self.upscaler_path, weights.STAGE_2) if second else (self.path, weights.STAGE_1)
-        weights.check_access(path, self.revision, parts=parts)
-        needed = weights.memory_needed(path, "unet", weights.resolve_dtype(self.dtype, device))
-        where = torch.device("cpu") if self.offload else device
-        weights.check_memory(needed, where, f"backbone.path={path}: the UNet", "a smaller backbone.size would do")
+    def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
+        from denoiselab.backbones.deepfloyd import check_deepfloyd
+        from denoiselab.backbones.embeddings import check_cleaning, read_torch
+
+        if self.clean_caption:
+            check_cleaning(f"{self.prefix}clean_caption")
+        stage = self._stage(second)
+        check_deepfloyd(**stage, device=device, second=second, dtype=self.dtype, offload=self.offload, network=network)
+        if self.import_embeddings:
+            folder = weights.fetch(**stage, parts=weights.STAGE_2 if second else weights.STAGE_1, network=False)
+            read_torch(self.import_embeddings, f"{self.prefix}import_embeddings", weights.embedding_width(folder))
 
     def encode(self, prompts: Sequence[str], device: torch.device) -> None:
         from denoiselab.backbones.embeddings import encode
 
         cache = self.embeddings()
         if self.import_embeddings:
-            cache.import_torch(self.import_embeddings)
-        encode(prompts, cache, device=device, dtype=self.dtype)
+            cache.import_torch(self.import_embeddings, f"{self.prefix}import_embeddings")
+        own = self.text_encoder is None and not self._has_the_one_encoder()
+        encode(prompts, cache, device=device, dtype=self.dtype, key=f"{self.prefix}{'path' if own else 'text_encoder'}")
 
     def load(
-        self, device: torch.device, max_batch: int | None = None, second: bool = False, noise_level: int = 250
+        self,
+        device: torch.device,
+        max_batch: int | None = None,
+        second: bool = False,
+        noise_level: int = 250,
+        network: bool = True,
     ) -> Backbone:
         from denoiselab.backbones.deepfloyd import load_deepfloyd, load_upscaler
 
         settings: dict[str, Any] = {
+            **self._stage(second),
+            "cache": self.embeddings(),
             "device": device,
-            "revision": self.revision,
             "dtype": self.dtype,
             "offload": self.offload,
             "max_batch": max_batch,
+            "network": network,
         }
-        if second:
-            return load_upscaler(self.upscaler_path, self.embeddings(), noise_level=noise_level, **settings)
-        return load_deepfloyd(self.path, self.embeddings(), **settings)
+        return load_upscaler(noise_level=noise_level, **settings) if second else load_deepfloyd(**settings)
+
+    def _stage(self, second: bool) -> dict[str, Any]:
+        path, revision = (self.upscaler_path, self.upscaler_revision) if second else (self.path, self.revision)
+        return {"path": path, "revision": revision, "key": f"{self.prefix}{'upscaler_path' if second else 'path'}"}
 
 
 @dataclass(kw_only=True)
@@ -152,15 +190,23 @@ class TinyIfSource(DeepFloydSource):
 
     folder: str
 
-    def check(self, device: torch.device, second: bool = False) -> None:
+    def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
         from denoiselab.backbones.tiny_if import build_tiny_if
 
         build_tiny_if(self.folder)
-        super().check(device, second)
+        super().check(device, second, network)
 
 
 def load_backbone(
-    name: str | Path, prompts: Sequence[str] = (), device: str | torch.device | None = None, **settings: Any
+    name: str | Path,
+    prompts: Sequence[str] = (),
+    device: str | torch.device | None = None,
+    max_batch: int | None = None,
+    noise_level: int = 250,
+    text_encoder: str | Path | None = None,
+    revision: str | None = None,
+    network: bool = True,
+    **settings: Any,
 ) -> Backbone:
     """Any backbone, e.g. in a notebook: load_backbone("outputs/train/class_flow/DATE_TIME").
 
@@ -169,17 +215,30 @@ def load_backbone(
             folder in its format.
         prompts: that a text-to-image backbone will be asked for, encoded before its UNet is loaded.
         device: where it runs; None: a GPU where there is one.
-        settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings". For a stage II give `text_encoder`, the
-            path of its stage I.
+        max_batch: images a call of the network, or None for all at once.
+        noise_level: 0 to 999, of what a stage II enlarges.
+        text_encoder: the hub id or folder whose T5 reads the prompts, see `DeepFloydSource`; a folder of stage II that
+            has none needs it.
+        revision: of `name` on the hub; None is the main branch.
+        network: whether its denoiser is to be called; if not, DeepFloyd's UNet is not loaded.
+        settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings".
 
     Raises ValueError, in one line, for a name that is none of these, and as the backbone's loader does.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if Path(name).suffix == ".ckpt" or (Path(name) / "checkpoints").is_dir():
-        return CheckpointBackbone(name, chosen, **settings)
-    first = settings.pop("text_encoder", None)
-    second = first is not None
-    source = DeepFloydSource(str(first or name), str(name), **settings)
-    source.check(chosen, second)
+    chosen = weights.resolve_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path, given = Path(name), str(name)
+    if path.suffix == ".ckpt" or (path / "checkpoints").is_dir():
+        return CheckpointBackbone(name, chosen, max_batch, **settings)
+    if not path.is_dir() and not (given.startswith("DeepFloyd/") and weights.is_hub(given)):
+        raise ValueError(
+            f"name={name}: allowed is a run directory of train.py, a checkpoint, a folder in DeepFloyd's format or a "
+            f"hub id, such as {weights.TEXT_ENCODER}"
+        )
+    second = weights.is_second(given)
+    if second and path.is_dir() and text_encoder is None and not (path / "text_encoder").is_dir():
+        raise ValueError(f"name={name}: is a stage II without a text encoder; give text_encoder=, its stage I")
+    encoder = None if text_encoder is None else str(text_encoder)
+    source = DeepFloydSource(given, given, encoder, revision, revision, **settings, prefix="")
+    source.check(chosen, second, network)
     source.encode(["", *prompts], chosen)
-    return source.load(chosen, second=second)
+    return source.load(chosen, max_batch, second, noise_level, network)

@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ PARAMETERS = {
     "DeepFloyd/IF-II-M-v1.0": 0.45e9,
     "DeepFloyd/IF-II-L-v1.0": 1.2e9,
 }
+TEXT_ENCODER = "DeepFloyd/IF-I-XL-v1.0"  # whose T5 is that of them all
 # T5-v1.1-XXL's encoder, 4.76e9 parameters; in half precision transformers keeps its "wo" layers in float32.
 T5_BYTES = {torch.float32: 19.0e9, torch.float16: 11.5e9, torch.bfloat16: 11.5e9}
 
@@ -54,12 +56,15 @@ def _devices() -> list[str]:
     return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The weights' type: "fp32", "fp16", "bf16", or "auto", which is fp16 on a GPU and fp32 on the CPU."""
+def resolve_dtype(dtype: str, device: torch.device, key: str = "dtype") -> torch.dtype:
+    """The weights' type: "fp32", "fp16", "bf16", or "auto", which is fp16 on a GPU and fp32 on the CPU.
+
+    ValueError, which calls the option `key`, for another.
+    """
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype}: allowed are auto, {', '.join(DTYPES)}")
+        raise ValueError(f"{key}={dtype}: allowed are auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
 
@@ -92,62 +97,88 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
 
 
 def check_access(
-    path: str | Path, revision: str | None = None, *, parts: tuple[str, ...] = STAGE_1, variant: str | None = "auto"
+    path: str | Path,
+    revision: str | None = None,
+    *,
+    parts: tuple[str, ...] = STAGE_1,
+    variant: str | None = "auto",
+    network: bool = True,
+    key: str = "path",
 ) -> None:
     """Raises ValueError, in one line, unless the parts (STAGE_1, STAGE_2 or TEXT) of `path` can be read.
 
-    A local folder must hold them all, and be of the stage asked for. Weights on the hub need a licence accepted and a
-    login, unless they are in the local cache. Nothing is downloaded.
+    A local folder must hold them all, and be of the stage asked for. What is on the hub needs a licence accepted and a
+    login, unless it is in the local cache. Nothing is downloaded.
+
+    Args:
+        path: a hub id or a local folder.
+        revision: of the hub; None is the main branch.
+        parts: what is to be read.
+        variant: of the weights, see `resolve_variant`.
+        network: whether weights are to be read, or the configs alone.
+        key: what the errors call the path.
     """
     if not is_hub(path):
         if not Path(path).is_dir():
-            raise ValueError(f"path={path}: is no folder, allowed are a folder of DeepFloyd's and a hub id, owner/name")
-        _check_stage(Path(path), path, parts)
-        missing = _missing(Path(path), parts, variant)
+            raise ValueError(
+                f"{key}={path}: is no folder, allowed are a folder of DeepFloyd's and a hub id, owner/name"
+            )
+        _check_stage(Path(path), path, parts, key)
+        missing = _missing(Path(path), parts, variant, network)
         if missing:
-            raise ValueError(f"path={path}: has no {', no '.join(missing)}")
+            raise ValueError(f"{key}={path}: has no {', no '.join(missing)}")
         return
-    cached = _cached(path, revision, parts, variant)
+    cached = _cached(path, revision, parts, variant, network)
     if cached:
-        _check_stage(cached, path, parts)
+        _check_stage(cached, path, parts, key)
         return
     from huggingface_hub import get_token
 
     if str(path) in PARAMETERS and parts != TEXT and ("/IF-II-" in str(path)) != (parts == STAGE_2):
-        raise ValueError(_wrong_stage(path, "/IF-II-" in str(path)))
+        raise ValueError(_wrong_stage(path, "/IF-II-" in str(path), key))
     if not get_token():
         raise ValueError(
-            f"path={path}: is no folder here and not in the cache of the hub; accept the licence at "
+            f"{key}={path}: is no folder here and not in the cache of the hub; accept the licence at "
             f"https://huggingface.co/{path}, then run `hf auth login`"
         )
 
 
 def fetch(
-    path: str | Path, revision: str | None = None, *, parts: tuple[str, ...] = STAGE_1, variant: str | None = "auto"
+    path: str | Path,
+    revision: str | None = None,
+    *,
+    parts: tuple[str, ...] = STAGE_1,
+    variant: str | None = "auto",
+    network: bool = True,
+    key: str = "path",
 ) -> Path:
     """The local folder of `path` with the parts; from the hub those files alone are downloaded, unless they are here.
 
-    Raises the ValueError of `check_access`, and one of the same kind if the hub refuses or cannot be reached.
+    The arguments are check_access's. Raises its ValueError, and one of the same kind if the hub refuses or cannot be
+    reached.
     """
-    check_access(path, revision, parts=parts, variant=variant)
+    check_access(path, revision, parts=parts, variant=variant, network=network, key=key)
     if not is_hub(path):
         return Path(path)
-    return _cached(path, revision, parts, variant) or _download(str(path), revision, parts, variant)
+    cached = _cached(path, revision, parts, variant, network)
+    return cached or _download(str(path), revision, parts, variant, network, key)
 
 
-def _download(path: str, revision: str | None, parts: tuple[str, ...], variant: str | None) -> Path:
+def _download(
+    path: str, revision: str | None, parts: tuple[str, ...], variant: str | None, network: bool, key: str
+) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError
 
     named = resolve_variant(path, variant, parts[0])
-    weights = f"*.{named}*.safetensors" if named else "*.safetensors"
+    patterns = ["*.json", "*.model"]
+    patterns += [f"*.{named}*.safetensors" if named else "*.safetensors"] if network else []
     try:
         folder = snapshot_download(
             path,
             revision=revision,
-            allow_patterns=["model_index.json"]
-            + [f"{part}/{pattern}" for part in parts for pattern in ("*.json", "*.model", weights)],
+            allow_patterns=["model_index.json"] + [f"{part}/{pattern}" for part in parts for pattern in patterns],
             # Without a variant's name, those that have one: model.fp16.safetensors, model.fp16-00001-of-00002...
             ignore_patterns=[] if named else ["*.fp16*", "*.bf16*", "*.non_ema*"],
         )
@@ -155,17 +186,19 @@ def _download(path: str, revision: str | None, parts: tuple[str, ...], variant: 
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = "the licence is not accepted" if isinstance(error, GatedRepoError) else lines[0].rstrip(".")
         raise ValueError(
-            f"path={path}: the hub did not give it ({reason}); the licence is at https://huggingface.co/{path}, "
+            f"{key}={path}: the hub did not give it ({reason}); the licence is at https://huggingface.co/{path}, "
             "the login is `hf auth login`"
         ) from error
-    missing = _missing(Path(folder), parts, named)
+    missing = _missing(Path(folder), parts, named, network)
     if missing:
-        raise ValueError(f"path={path}: the hub's revision {revision or 'main'} has no {', no '.join(missing)}")
-    _check_stage(Path(folder), path, parts)
+        raise ValueError(f"{key}={path}: the hub's revision {revision or 'main'} has no {', no '.join(missing)}")
+    _check_stage(Path(folder), path, parts, key)
     return Path(folder)
 
 
-def _cached(path: str | Path, revision: str | None, parts: tuple[str, ...], variant: str | None) -> Path | None:
+def _cached(
+    path: str | Path, revision: str | None, parts: tuple[str, ...], variant: str | None, network: bool
+) -> Path | None:
     """The folder of a hub id in the hub's local cache, if all the parts are there."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -175,10 +208,10 @@ def _cached(path: str | Path, revision: str | None, parts: tuple[str, ...], vari
     folder = Path(index).parent
     # Of a hub id, "auto" means fp16; the cache's folder is not to be asked what it has.
     named = resolve_variant(path, variant, parts[0])
-    return None if _missing(folder, parts, named) else folder
+    return None if _missing(folder, parts, named, network) else folder
 
 
-def _missing(folder: Path, parts: tuple[str, ...], variant: str | None) -> list[str]:
+def _missing(folder: Path, parts: tuple[str, ...], variant: str | None, network: bool) -> list[str]:
     """What the folder lacks of the parts, in words."""
     missing = [] if (folder / "model_index.json").is_file() else ["model_index.json"]
     for part in parts:
@@ -190,31 +223,48 @@ def _missing(folder: Path, parts: tuple[str, ...], variant: str | None) -> list[
         else:
             wanted = [f"{part}/config.json"]
             named = resolve_variant(folder, variant, part)
-            if not weight_files(folder / part, named):
+            if network and not weight_files(folder / part, named):
                 missing.append(f"{part}/*{'.' + named if named else ''}.safetensors")
         missing += [name for name in wanted if not (folder / name).is_file()]
     return missing
 
 
-def _check_stage(folder: Path, path: str | Path, parts: tuple[str, ...]) -> None:
+def _check_stage(folder: Path, path: str | Path, parts: tuple[str, ...], key: str) -> None:
     """Raises ValueError for a pipeline of another kind or stage, as far as the files that are there tell."""
-    index, config = folder / "model_index.json", folder / "unet" / "config.json"
-    if not index.is_file() or not config.is_file():
+    kind, config = _pipeline(folder)
+    if not kind or not config:
         return
-    kind = json.loads(index.read_text())["_class_name"]
     if not kind.startswith("IF"):
-        raise ValueError(f"path={path}: is a {kind}, allowed is a pipeline of DeepFloyd IF")
-    if parts == TEXT:
-        return
-    channels = json.loads(config.read_text())["in_channels"]
-    second = "SuperResolution" in kind or channels == 6  # x_t and the enlarged picture
-    if second != (parts == STAGE_2):
-        raise ValueError(_wrong_stage(path, second))
+        raise ValueError(f"{key}={path}: is a {kind}, allowed is a pipeline of DeepFloyd IF")
+    if parts != TEXT and is_second(folder) != (parts == STAGE_2):
+        raise ValueError(_wrong_stage(path, is_second(folder), key))
 
 
-def _wrong_stage(path: str | Path, second: bool) -> str:
+def is_second(path: str | Path) -> bool:
+    """Whether path is a stage II: by its name on the hub, by the files of a folder."""
+    if is_hub(path):
+        return "/IF-II-" in str(path)
+    kind, config = _pipeline(Path(path))
+    return "SuperResolution" in kind or config.get("in_channels") == 6  # x_t and the enlarged picture
+
+
+def embedding_width(folder: Path) -> int:
+    """D of the embeddings (B, 77, D) that the UNet in the folder takes."""
+    return int(_pipeline(folder)[1]["encoder_hid_dim"])
+
+
+def _pipeline(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The class of the pipeline and the config of its UNet; empty where there is no such file."""
+    index, config = (
+        json.loads(file.read_text()) if file.is_file() else {}
+        for file in (folder / "model_index.json", folder / "unet" / "config.json")
+    )
+    return index.get("_class_name", ""), config
+
+
+def _wrong_stage(path: str | Path, second: bool, key: str) -> str:
     names = ("stage I", "stage II")
-    return f"path={path}: is DeepFloyd's {names[second]}, allowed here is {names[not second]}"
+    return f"{key}={path}: is DeepFloyd's {names[second]}, allowed here is {names[not second]}"
 
 
 def memory_needed(path: str | Path, part: str, dtype: torch.dtype, variant: str | None = "auto") -> int:
@@ -231,6 +281,24 @@ def memory_needed(path: str | Path, part: str, dtype: torch.dtype, variant: str 
     return sum(_bytes(file, part, dtype) for file in files)
 
 
+def check_fitting(
+    path: str | Path,
+    revision: str | None,
+    *,
+    parts: tuple[str, ...],
+    variant: str | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    helps: str,
+    network: bool = True,
+    key: str = "path",
+) -> None:
+    """Raises the ValueErrors of `check_access`, and of `check_memory` for the weights of parts[0] on `device`."""
+    check_access(path, revision, parts=parts, variant=variant, network=network, key=key)
+    if network:
+        _check_weights(path, f"{key}={path}", parts[0], variant, dtype, device, helps)
+
+
 def fetch_fitting(
     path: str | Path,
     revision: str | None,
@@ -240,15 +308,30 @@ def fetch_fitting(
     dtype: torch.dtype,
     device: torch.device,
     helps: str,
+    network: bool = True,
+    key: str = "path",
 ) -> Path:
-    """`fetch`, once it is known that the network's weights fit on `device`; ValueError of `check_memory` otherwise."""
-    check_access(path, revision, parts=parts, variant=variant)
-    network = parts[0]
-    what = f"path={path}: the {network.replace('_', ' ')}"
-    check_memory(memory_needed(path, network, dtype, variant), device, what, helps)  # before gigabytes are downloaded
-    folder = fetch(path, revision, parts=parts, variant=variant)
-    check_memory(memory_needed(folder, network, dtype, variant), device, what, helps)
+    """`fetch`, once `check_fitting` has passed: before gigabytes are downloaded, and again when they can be counted."""
+    check_fitting(
+        path, revision, parts=parts, variant=variant, dtype=dtype, device=device, helps=helps, network=network, key=key
+    )
+    folder = fetch(path, revision, parts=parts, variant=variant, network=network, key=key)
+    if network:
+        _check_weights(folder, f"{key}={path}", parts[0], variant, dtype, device, helps)
     return folder
+
+
+def _check_weights(
+    path: str | Path,
+    what: str,
+    part: str,
+    variant: str | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    helps: str,
+) -> None:
+    names = {"unet": "UNet", "text_encoder": "text encoder"}
+    check_memory(memory_needed(path, part, dtype, variant), device, f"{what}: the {names[part]}", helps)
 
 
 def _bytes(file: Path, part: str, dtype: torch.dtype) -> int:
@@ -279,9 +362,10 @@ def check_memory(needed: int, device: torch.device, what: str, helps: str) -> No
 
 
 def free_memory(device: torch.device) -> int:
-    """Free bytes of a GPU, or the memory that programs on this machine can still take."""
+    """Free bytes of a GPU, torch's own cache included, or the memory that programs on this machine can still take."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))

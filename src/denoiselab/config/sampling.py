@@ -56,7 +56,9 @@ class DeepFloydConfig(BackboneConfig):
     upscaler_size: str = MISSING
     path: str = MISSING
     upscaler_path: str = MISSING
+    text_encoder: str | None = MISSING
     revision: str | None = MISSING
+    upscaler_revision: str | None = MISSING
     dtype: str = MISSING
     offload: bool = MISSING
     clean_caption: bool = MISSING
@@ -70,7 +72,9 @@ class TinyIfConfig(BackboneConfig):
     folder: str = MISSING
     path: str = MISSING
     upscaler_path: str = MISSING
+    text_encoder: str | None = MISSING
     revision: str | None = MISSING
+    upscaler_revision: str | None = MISSING
     dtype: str = MISSING
     offload: bool = MISSING
     clean_caption: bool = MISSING
