@@ -97,6 +97,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         "config": config,
         "seed": config["seed"],
         "backbone": backbone.name,
+        "revision": backbone.revision,
         "solver": sampler.solver,
         "times": sampler.times,
         "versions": {package: version(package) for package in VERSIONS},

@@ -197,6 +197,7 @@ class Backbone(ABC):
         solver: name and options of the solver it was made for, e.g. {"name": "ddpm", "variance": "learned"}.
         guidance_scale: its usual one; 1 where there is nothing to guide by.
         threshold: (ratio, most) of its dynamic thresholding, or None.
+        revision: the commit of the repository that its weights are from, or None.
     """
 
     name: str
@@ -207,6 +208,7 @@ class Backbone(ABC):
     solver: dict[str, str | float]
     guidance_scale: float
     threshold: tuple[float, float] | None = None
+    revision: str | None = None
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> Tensor | None:
