@@ -50,7 +50,11 @@ def main(cfg: DictConfig) -> None:
         if rank() == 0:
             same_run(config, directory)
         with held(directory) if rank() == 0 else nullcontext():
-            failures = sample(config, directory, sweep)
+            try:
+                failures = sample(config, directory, sweep)
+            except KeyboardInterrupt:
+                print(f"stopped; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
+                sys.exit(130)
         if failures:
             again = f"the same command with hydra.run.dir={directory} tries them again"
             if not sweep:
@@ -150,6 +154,9 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
         own["mask"] = read_mask(own["mask"], shape, size, node["new"], "edit.mask")
     if own.get("image") is not None:
         own["image"] = load_picture(own["image"], shape, "edit.image", invert=node["invert"])
+        if shape[0] == 1 and own["image"].mean() > 0.5:
+            hint = "edit.image is bright, and this model knows white on black: edit.invert=true?"
+            print(f"warning: {hint}", file=sys.stderr)
     return get_class(own.pop("_target_"))(**own)
 
 

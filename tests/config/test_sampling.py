@@ -208,9 +208,9 @@ MISTAKES = [
     (
         "class",
         "edit=anagram edit.guidance_scale=inf",
-        "edit.guidance_scale=inf: allowed is null (the usual) or a number",
+        "edit.guidance_scale=inf: allowed is null (the usual) or 0 to 100",
     ),
-    ("class", "edit.guidance_scales=[1,nan]", "edit.guidance_scales=nan: allowed is null (the usual) or a number"),
+    ("class", "edit.guidance_scales=[1,nan]", "edit.guidance_scales=nan: allowed is null (the usual) or 0 to 100"),
     ("class", "edit.guidance_scales=[]", "edit.guidance_scales=[]: allowed is one value or more"),
     (
         "time",
@@ -263,7 +263,8 @@ MISTAKES = [
     ),
     ("class", "edit=hybrid edit.factors=low_hig", "... (did you mean low_high?)"),
     ("class", "edit=hybrid edit.factors=grey_colour", "... this model's pictures have one channel"),
-    ("class", "edit=hybrid edit.held=2", "edit.held=2: allowed is 0 to 1, a factor"),
+    ("class", "edit=hybrid edit.image=three edit.held=2", "edit.held=2: allowed is 0 to 1, a factor"),
+    ("class", "edit=hybrid edit.held=1", "edit.held=1: allowed is nothing without an edit.image to hold"),
     # names
     ("class", "edit=upscale", "edit=upscale: allowed is an edit of one stage: digit models have no second"),
     ("class", "edit=anagrm", f"edit=anagrm: allowed are {', '.join(EDITS)} (did you mean anagram?)"),

@@ -135,7 +135,7 @@ def test_sdedit_starts_from_the_photo_noised_to_each_start() -> None:
         assert made["frames"].shape[1] == 34 - start + 1
         for n, word in enumerate("abab"):
             close(made[""][n], picture(word))
-    assert result.figure.column_labels == ["start 3", "start 20", "original"]
+    assert result.figure.column_labels == ["start 3, t = 900", "start 20, t = 390", "original"]
     assert torch.equal(result.figure.rows[0][-1], PHOTO)
 
 
@@ -391,3 +391,13 @@ def test_a_step_by_increments_is_refused_under_dynamic_thresholding(solver: str)
     backbone.threshold = (0.95, 1.5)
     with pytest.raises(ValueError, match=f"solver={solver}: allowed are ddpm, ddim, dpmpp"):
         Generate(prompts=["a"]).run(backbone)
+
+
+def test_a_word_is_no_list_of_words_and_a_path_no_picture() -> None:
+    with pytest.raises(ValueError, match=r"prompts='69': allowed is a list, \['69'\]"):
+        Generate(prompts="69")
+    with pytest.raises(
+        ValueError, match=r"image=photo.jpg: allowed is a tensor .C, H, W., as data.pictures.load_picture reads it"
+    ):
+        SDEdit(image="photo.jpg", prompts=["a"])
+    assert "tensor" not in repr(Generate(prompts=["a"]).run(Toy(PATHS["flow"])))

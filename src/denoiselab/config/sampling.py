@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,6 +266,7 @@ SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
 
 # --- allowed values --------------------------------------------------------------------------------------------------
 
+MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch")
 
 
@@ -333,6 +333,8 @@ def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     if config["edit"].get("run") is not None:
         for key in ("edit.prompts", "edit.image"):
             require(key not in asked, key, "...", "nothing beside edit.run, whose images have their own")
+    if config["edit"].get("image", "") is None:
+        require("edit.held" not in asked, "edit.held", config["edit"]["held"], "nothing without an edit.image to hold")
     check_values(config, asked)
     return config
 
@@ -436,7 +438,7 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
     several = bool(edit.get("guidance_scales"))
     for scale in edit["guidance_scales"] if several else [edit.get("guidance_scale")]:
         key = "edit.guidance_scales" if several else "edit.guidance_scale"
-        require(scale is None or math.isfinite(scale), key, scale, "null (the usual) or a number")
+        require(scale is None or 0 <= scale <= MOST_GUIDANCE, key, scale, f"null (the usual) or 0 to {MOST_GUIDANCE}")
         none = classes == 0 and scale not in (None, 1)
         require(not none, key, scale, "1: this model has no classes to guide by")
     for t in edit.get("t", []):

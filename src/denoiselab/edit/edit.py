@@ -215,6 +215,14 @@ class Edit(ABC):
 
     network: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what a notebook easily mistakes: a word for a list of words, a path for a picture."""
+        prompts, image = getattr(self, "prompts", ()), getattr(self, "image", None)
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts={prompts!r}: allowed is a list, [{prompts!r}]")
+        if image is not None and not isinstance(image, Tensor):
+            raise ValueError(f"image={image}: allowed is a tensor (C, H, W), as data.pictures.load_picture reads it")
+
     @abstractmethod
     def jobs(self, sampler: Sampler) -> list[Job]:
         """What is to be made.
@@ -270,9 +278,9 @@ class Result:
         figure: the edit's figure.
     """
 
-    made: dict[str, dict[str, Tensor]]
+    made: dict[str, dict[str, Tensor]] = field(repr=False)
     jobs: list[str]
-    figure: Figure
+    figure: Figure = field(repr=False)
 
     @property
     def images(self) -> Tensor:

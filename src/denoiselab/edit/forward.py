@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
@@ -55,7 +56,8 @@ class Restored(Forward):
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         first, *jobs = self.jobs(sampler)
         original = cell(first.name, 0, "")
-        rows = [[original] + [cell(job.name, 0, role) for job in jobs] for role in ("noisy", "")]
+        rows = [[cell(job.name, 0, role) for job in jobs] for role in ("noisy", "")]
+        rows = [[first, *row] for first, row in zip((original, torch.zeros_like(original)), rows, strict=True)]
         labels = [job.label for job in (first, *jobs)]
         return Figure(rows, ["noisy", self.method], labels, title=f"{self.method} of noisy pictures")
 

@@ -13,7 +13,7 @@ from denoiselab.denoise import Denoiser
 from denoiselab.edit.combine import Combine, Given
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler, repeated
 from denoiselab.edit.filters import Factor, make_factors
-from denoiselab.edit.names import check_hybrid
+from denoiselab.edit.names import FACTOR_SETS, check_hybrid
 from denoiselab.edit.views import make_view
 
 
@@ -89,14 +89,24 @@ class Hybrid(Edit):
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         roles = ["", *(f"factor{n}" for n in range(len(self.prompts)))]
         rows = [[cell("hybrid", n, role) for n in range(self.count)] for role in roles]
-        labels = ["hybrid", *(f"factor {n}: {prompt or '(none)'}" for n, prompt in enumerate(self.prompts))]
-        if self.factors == "low_high":
-            labels = [
-                "near",
-                *(f"{name}: {prompt or '(none)'}" for name, prompt in zip(("far", "fine"), self.prompts, strict=True)),
-            ]
+        specs = FACTOR_SETS[self.factors] if isinstance(self.factors, str) else self.factors
+        labels = [
+            "hybrid",
+            *(f"{_name(spec)}: {prompt or '(none)'}" for spec, prompt in zip(specs, self.prompts, strict=True)),
+        ]
+        columns = None
         if self.image is not None:
             photo = cell("given", 0, "")
-            rows = [[photo, *row] for row in rows]
-            labels[1 + self.held] = "the photo's"
-        return Figure(rows, labels, title="hybrid images")
+            parts = [self.shown(factor, photo[None])[0] for factor in self.made_factors(sampler)]
+            rows = [[first, *row] for first, row in zip((photo, *parts), rows, strict=True)]
+            labels[1 + self.held] = f"{_name(specs[self.held])}: the photo's"
+            columns = ["photo", *[""] * self.count]
+        return Figure(rows, labels, columns, "hybrid images")
+
+
+def _name(spec: Any) -> str:
+    """low 2 for {low: 2}."""
+    if isinstance(spec, str):
+        return spec
+    ((name, value),) = spec.items()
+    return " ".join(map(str, (name, *(value if isinstance(value, list) else [value]))))

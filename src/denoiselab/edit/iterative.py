@@ -73,7 +73,7 @@ class Iterative(Edit):
         empty = torch.zeros_like(rows[0][0])
         width = max(map(len, rows))
         rows = [row + [empty] * (width - len(row)) for row in rows]
-        labels = ["the way: t = " + ", ".join(str(sampler.times[i]) for i in self.shown(sampler))]
+        labels = ["trajectory: t = " + ", ".join(str(sampler.times[i]) for i in self.shown(sampler))]
         labels.append("original, iterative, one step, blur")
         return Figure(rows, labels, title=f"iterative denoising from t = {sampler.times[self.start]}")
 

@@ -38,7 +38,8 @@ class SDEdit(Edit):
                 "t": sampler.times[start],
                 "guidance_scale": sampler.scale(self.guidance_scale),
             }
-            jobs.insert(-1, Job(f"start{start:02d}", len(self.prompts) * self.count, f"start {start}", settings))
+            label = f"start {start}, t = {sampler.times[start]}"
+            jobs.insert(-1, Job(f"start{start:02d}", len(self.prompts) * self.count, label, settings))
         return jobs
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:

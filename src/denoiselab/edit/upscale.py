@@ -55,7 +55,12 @@ class Upscale(Edit):
                 check_anagram(prompts, self.views, size, self.reduction, self.weights)
             else:
                 check_hybrid(prompts, self.factors, channels, held=0)
-        settings = {"guidance_scale": sampler.scale(self.guidance_scale), "noise_level": backbone.noise_level}
+        settings = {
+            "guidance_scale": sampler.scale(self.guidance_scale),
+            "noise_level": backbone.noise_level,
+            "views": [*self.views],
+            "factors": self.factors,
+        }
         count = len(self.pictures)
         return [Job("small", count, given=True), Job("upscaled", count, settings=settings)]
 
