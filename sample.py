@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from denoiselab.config import one_line_errors, rank, register, run_script
 from denoiselab.config.check import require
+from denoiselab.config.sample_schema import SAMPLE_SCHEMAS, SampleConfig
 from denoiselab.config.sampling import (
-    SAMPLE_SCHEMAS,
-    SampleConfig,
     edit_name,
     input_files,
+    prompted_images,
     prompts_to_encode,
     same_run,
     sample_config,
@@ -143,7 +143,7 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     if node["name"] == "upscale":
         side = shape[-1] // backbone.scale
         if node["run"] is not None:
-            own |= source_images(Path(node["run"]))
+            own |= source_images(prompted_images(Path(node["run"])))
         else:
             picture = load_picture(own["image"], (shape[0], side, side), "edit.image", invert=node["invert"])
             own["prompts"] = [[prompt] for prompt in own["prompts"]]

@@ -21,7 +21,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from denoiselab.config import register, train_config
 from denoiselab.config.errors import explain
-from denoiselab.config.sampling import SAMPLE_SCHEMAS, SampleConfig, sample_config
+from denoiselab.config.sample_schema import SAMPLE_SCHEMAS, SampleConfig
+from denoiselab.config.sampling import sample_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

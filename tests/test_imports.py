@@ -17,9 +17,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "denoiselab"
 
-# The units of denoiselab that a unit may import, apart from itself and from `files`, which writes files whole.
+# The units of denoiselab that a unit may import, apart from itself, `files` (which writes files whole) and `nearest`.
 MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
+    "nearest": set(),
     "noise": set(),
     "denoise": {"noise"},
     "sample": {"noise", "denoise"},
@@ -154,7 +155,7 @@ def test_every_unit_has_a_row_and_none_is_called_utils() -> None:
 @every_file
 def test_units_import_the_units_below_them(path: Path) -> None:
     unit = unit_of(path)
-    allowed = MAY_IMPORT[unit] | {unit, "files"}
+    allowed = MAY_IMPORT[unit] | {unit, "files", "nearest"}
     for found in imports_of(path):
         if found.top == "denoiselab":
             below = found.module.split(".")[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,8 @@ def _write(made: dict[str, Tensor], directory: Path, job: str, images: Sequence[
 
 def _chosen(frames: int) -> list[int]:
     """At most FRAMES of them, the first and the last among them."""
-    return (
-        sorted({round(n * (frames - 1) / (FRAMES - 1)) for n in range(FRAMES)}) if frames > FRAMES else [*range(frames)]
-    )
+    shown = min(frames, FRAMES)
+    return [round(n * (frames - 1) / max(shown - 1, 1)) for n in range(shown)]
 
 
 def describe(edit: Edit, sampler: Sampler) -> dict[str, dict[str, Any]]:
@@ -159,22 +158,18 @@ def save_record(path: Path, record: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n")
 
 
-def source_images(directory: Path) -> dict[str, Any]:
-    """What `Upscale` takes of another run: its results, their prompts, and their views or factors.
+def source_images(found: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """What `Upscale` takes of another run: its pictures, their prompts, and their views or factors.
 
     Of an inverse hybrid, whose photo is of the first stage's size, the picture is enlarged for its first prompt.
 
-    Raises ValueError, in one line, where there are none.
+    Args:
+        found: the run's images that were made for prompts, 1 or more, with what its run.json says of each.
     """
-    record = json.loads((directory / "run.json").read_text())
-    found = {name: each for name, each in record["images"].items() if each["prompts"]}
-    found = {name: each for name, each in found.items() if (directory / "images" / name).exists()}
-    if not found:
-        raise ValueError(f"edit.run={directory}: allowed is a run with images made for prompts")
     first = next(iter(found.values()))
-    combined = {key: first[key] for key in ("views", "reduction", "weights", "factors") if key in first}
+    combined: dict[str, Any] = {key: first[key] for key in ("views", "reduction", "weights", "factors") if key in first}
     if first.get("held") is not None:
         combined = {}
     prompts = [each["prompts"] if combined else each["prompts"][:1] for each in found.values()]
-    pictures = torch.stack([load_image(directory / "images" / name) for name in found])
+    pictures = torch.stack([load_image(path) for path in found])
     return {"pictures": pictures, "prompts": prompts, **combined}

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 from denoiselab.config.check import require
 from denoiselab.config.errors import explain, one_line_errors
-from denoiselab.config.sampling import SAMPLE_SCHEMAS
+from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 
 SECONDS_TO_ANSWER = 2.0
 ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callbacks, logger, trainer"

@@ -13,7 +13,7 @@ import yaml
 from composing import CONF, TINY, checked, composed, load_train
 from hydra.utils import instantiate
 
-from denoiselab.config.sampling import SAMPLE_SCHEMAS
+from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 from denoiselab.config.schema import (
     SCHEMAS,
     CallbacksConfig,

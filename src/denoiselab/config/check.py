@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from denoiselab.nearest import nearest
 from denoiselab.runs import read_losses, run_label, sample_grids
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -22,12 +22,6 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda")  # not mps, which has no float64 f
 
 class ConfigError(ValueError):
     """A user's mistake in the configuration: one line that names the key, the value and what is allowed."""
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " (did you mean ...?)", or nothing where no choice is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def require(condition: bool, key: str, value: Any, allowed: str) -> None:

@@ -16,8 +16,9 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from denoiselab.config.check import ConfigError, nearest
+from denoiselab.config.check import ConfigError
 from denoiselab.config.schema import SCHEMA_SUFFIX, rank
+from denoiselab.nearest import nearest
 
 # Asked for by the user, in which case nothing is hidden. Hydra's own handling of it is then always on: otherwise Hydra
 # prints an abridged traceback and exits. Processes that this one starts find both variables.

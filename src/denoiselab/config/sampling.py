@@ -1,16 +1,15 @@
-"""sample.py's config: its schema, the values it may have, and that of a run to repeat. Imports no torch."""
+"""sample.py's config: the values it may have, and that of a run to repeat. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from denoiselab.config.check import (
     ACCELERATORS,
@@ -21,248 +20,10 @@ from denoiselab.config.check import (
     plain_container,
     require,
 )
-from denoiselab.config.schema import SolverConfig
+from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 from denoiselab.data.pictures import check_mask, check_picture, picture_size
 from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
-
-# --- schema ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class BackboneConfig:
-    """Beside the backbone itself, what its edits are about where the command line does not say."""
-
-    _target_: str = MISSING
-    image: str = MISSING
-    null_prompt: str = MISSING
-    views: list[Any] = MISSING
-    factors: Any = MISSING
-    count: int = MISSING
-    prompts: dict[str, list[str]] = MISSING
-
-
-@dataclass
-class CheckpointConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.sources.CheckpointSource"
-    run: str | None = MISSING
-    file: str = MISSING
-
-
-@dataclass
-class DeepFloydConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
-    size: str = MISSING
-    upscaler_size: str = MISSING
-    path: str = MISSING
-    upscaler_path: str = MISSING
-    text_encoder: str | None = MISSING
-    revision: str | None = MISSING
-    upscaler_revision: str | None = MISSING
-    dtype: str = MISSING
-    offload: bool = MISSING
-    clean_caption: bool = MISSING
-    cache: str = MISSING
-    import_embeddings: str | None = MISSING
-
-
-@dataclass
-class TinyIfConfig(BackboneConfig):
-    _target_: str = "denoiselab.backbones.sources.TinyIfSource"
-    folder: str = MISSING
-    path: str = MISSING
-    upscaler_path: str = MISSING
-    text_encoder: str | None = MISSING
-    revision: str | None = MISSING
-    upscaler_revision: str | None = MISSING
-    dtype: str = MISSING
-    offload: bool = MISSING
-    clean_caption: bool = MISSING
-    cache: str = MISSING
-    import_embeddings: str | None = MISSING
-
-
-@dataclass
-class EditConfig:
-    _target_: str = MISSING
-    name: str = MISSING
-
-
-@dataclass
-class ForwardConfig(EditConfig):
-    _target_: str = "denoiselab.edit.Forward"
-    image: str = MISSING
-    invert: bool = MISSING
-    t: list[int] = MISSING
-
-
-@dataclass
-class BlurConfig(ForwardConfig):
-    _target_: str = "denoiselab.edit.Blur"
-    sigma: float = MISSING
-
-
-@dataclass
-class OneStepConfig(ForwardConfig):
-    _target_: str = "denoiselab.edit.OneStep"
-    prompt: str = MISSING
-    guidance_scale: float = MISSING
-
-
-@dataclass
-class IterativeConfig(EditConfig):
-    _target_: str = "denoiselab.edit.Iterative"
-    image: str = MISSING
-    invert: bool = MISSING
-    start: int = MISSING
-    every: int = MISSING
-    prompt: str = MISSING
-    guidance_scale: float = MISSING
-    sigma: float = MISSING
-
-
-@dataclass
-class PromptsConfig(EditConfig):
-    prompts: list[str] = MISSING
-
-
-@dataclass
-class GenerateConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Generate"
-    count: int = MISSING
-    guidance_scales: list[float] | None = MISSING
-    steps: list[int] | None = MISSING
-
-
-@dataclass
-class SDEditConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.SDEdit"
-    image: str = MISSING
-    invert: bool = MISSING
-    starts: list[int] = MISSING
-    count: int = MISSING
-    guidance_scale: float | None = MISSING
-
-
-@dataclass
-class InpaintConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Inpaint"
-    image: str = MISSING
-    invert: bool = MISSING
-    mask: str = MISSING
-    new: str = MISSING
-    count: int = MISSING
-    guidance_scale: float | None = MISSING
-    jump: int = MISSING
-    resamples: int = MISSING
-
-
-@dataclass
-class AnagramConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Anagram"
-    views: list[Any] = MISSING
-    count: int = MISSING
-    guidance_scale: float | None = MISSING
-    reduction: str = MISSING
-    weights: list[float] | None = MISSING
-
-
-@dataclass
-class HybridConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Hybrid"
-    factors: Any = MISSING
-    count: int = MISSING
-    guidance_scale: float | None = MISSING
-    image: str | None = MISSING
-    invert: bool = MISSING
-    held: int = MISSING
-
-
-@dataclass
-class UpscaleConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Upscale"
-    run: str | None = MISSING
-    image: str = MISSING
-    invert: bool = MISSING
-    guidance_scale: float | None = MISSING
-    noise_level: int = MISSING
-
-
-@dataclass
-class EncodeConfig(PromptsConfig):
-    _target_: str = "denoiselab.edit.Encode"
-
-
-@dataclass
-class StridedConfig:
-    _target_: str = "denoiselab.edit.times.strided"
-    stride: int = MISSING
-    first: int | None = MISSING
-
-
-@dataclass
-class LinspaceConfig:
-    _target_: str = "denoiselab.edit.times.linspace"
-    steps: int = MISSING
-
-
-@dataclass
-class ExplicitConfig:
-    _target_: str = "denoiselab.edit.times.explicit"
-    indices: list[int] = MISSING
-
-
-@dataclass
-class FabricConfig:
-    """Where the images are made: ranks are devices x num_nodes."""
-
-    accelerator: str = "auto"
-    devices: Any = 1
-    num_nodes: int = 1
-
-
-@dataclass
-class SampleConfig:
-    """Root of sample.py.
-
-    Attributes:
-        seed: of every image, with its number; the write-ups have 100 and 180.
-        from_run: a run directory whose run.json is repeated, or null.
-        batch_size: images made at once on a rank.
-        max_batch: images a call of the network; null: all, guidance and views included.
-        animate: whether the steps are kept, and shown as a GIF.
-    """
-
-    seed: int = 100
-    from_run: str | None = None
-    batch_size: int = 16
-    max_batch: int | None = None
-    animate: bool = True
-    progress_bar: bool = True
-    backbone: Any = MISSING
-    edit: Any = MISSING
-    times: Any = MISSING
-    solver: SolverConfig | None = None
-    logger: Any = None
-    fabric: FabricConfig = field(default_factory=FabricConfig)
-
-
-SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
-    "backbone": {"checkpoint": CheckpointConfig, "deepfloyd": DeepFloydConfig, "tiny_if": TinyIfConfig},
-    "edit": {
-        "forward": ForwardConfig,
-        "blur": BlurConfig,
-        "one_step": OneStepConfig,
-        "iterative": IterativeConfig,
-        "generate": GenerateConfig,
-        "sdedit": SDEditConfig,
-        "inpaint": InpaintConfig,
-        "anagram": AnagramConfig,
-        "hybrid": HybridConfig,
-        "upscale": UpscaleConfig,
-        "encode": EncodeConfig,
-    },
-    "times": {"strided": StridedConfig, "linspace": LinspaceConfig, "explicit": ExplicitConfig},
-}
+from denoiselab.edit.names import INCREMENTAL
 
 # --- allowed values --------------------------------------------------------------------------------------------------
 
@@ -362,7 +123,7 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     learned = model["classes"] is None
     require(variance != "learned" or learned, "solver.variance", variance, "beta or posterior for this model")
     name = (config["solver"] or {}).get("name")
-    moved = name in ("euler", "heun") and model["thresholding"]
+    moved = name in INCREMENTAL and model["thresholding"]
     require(not moved, "solver", name, "ddpm, ddim or dpmpp: this model's dynamic thresholding moves x_0 alone")
     _check_edit(edit, model, indices)
     if model["T"]:

@@ -7,7 +7,6 @@ corner, so that a drawing is the same at every size. It is painted at least four
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -15,6 +14,8 @@ from itertools import pairwise
 from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
+
+from denoiselab.nearest import nearest
 
 Point = tuple[float, float]
 Colour = str | tuple[int, int, int]
@@ -30,12 +31,6 @@ def draw(name: str, size: int) -> Image.Image:
     canvas = Canvas(size)
     DRAWINGS[name](canvas)
     return canvas.picture()
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """ " (did you mean ...?)", or nothing where no name is close."""
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 class Canvas:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from denoiselab.data.drawings import DRAWINGS, draw, nearest
+from denoiselab.data.drawings import DRAWINGS, draw
+from denoiselab.nearest import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor

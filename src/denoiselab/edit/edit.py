@@ -12,11 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from denoiselab.denoise import Backbone, Denoiser, Estimate, Guide, Threshold
+from denoiselab.edit.names import INCREMENTAL
 from denoiselab.edit.times import strided
 from denoiselab.noise import ImageNoise
 from denoiselab.sample import Callback, Hold, make_solver, sample
-
-INCREMENTAL = ("euler", "heun")  # solvers that need x_t = alpha_t x_0 + sigma_t eps of the estimate
 
 
 @dataclass(frozen=True)

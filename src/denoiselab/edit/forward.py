@@ -33,7 +33,7 @@ class Forward(Edit):
         return [Job("original", 1, "original", given=True), *(Job(f"t{t}", 1, f"t = {t}", {"t": t}) for t in self.t)]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        if job.name == "original":
+        if job.given:
             return repeated(self.image, len(images))
         return self.restored(sampler, sampler.noised(self.image, job.settings["t"], images), job.settings["t"])
 
@@ -54,11 +54,11 @@ class Restored(Forward):
     method = ""
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
-        first, *jobs = self.jobs(sampler)
-        original = cell(first.name, 0, "")
-        rows = [[cell(job.name, 0, role) for job in jobs] for role in ("noisy", "")]
-        rows = [[first, *row] for first, row in zip((original, torch.zeros_like(original)), rows, strict=True)]
-        labels = [job.label for job in (first, *jobs)]
+        given, *jobs = self.jobs(sampler)
+        original = cell(given.name, 0, "")
+        noisy, restored = ([cell(job.name, 0, role) for job in jobs] for role in ("noisy", ""))
+        rows = [[original, *noisy], [torch.zeros_like(original), *restored]]
+        labels = [job.label for job in (given, *jobs)]
         return Figure(rows, ["noisy", self.method], labels, title=f"{self.method} of noisy pictures")
 
 
@@ -99,4 +99,4 @@ class OneStep(Restored):
         return {"": pictures(estimate.x_0).cpu(), "noisy": pictures(x_t).cpu()}
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
-        return [self.prompt] if "t" in job.settings else []
+        return [] if job.given else [self.prompt]

@@ -55,7 +55,7 @@ class Hybrid(Edit):
         return [hybrid] if self.image is None else [Job("given", 1, given=True), hybrid]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        if job.name == "given":
+        if job.given:
             assert self.image is not None
             return repeated(self.image, len(images))
         factors, backbone, grey = self.made_factors(sampler), sampler.backbone, (1 + sampler.backbone.low) / 2
@@ -80,7 +80,7 @@ class Hybrid(Edit):
         return (factor(pictures) + 0.5 * (1 - flat)).clamp(0, 1)
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
-        return [self.prompts[n] for n in self.made_for()] if job.name == "hybrid" else []
+        return [] if job.given else [self.prompts[n] for n in self.made_for()]
 
     def made_for(self) -> list[int]:
         """The factors that are made, by number: all but the photo's."""

@@ -45,7 +45,7 @@ class Inpaint(Edit):
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         new = self.mask.bool()
-        if job.name == "given":
+        if job.given:
             shown = {"": self.image, "mask": self.mask.expand_as(self.image), "to_replace": self.image * new}
             return {role: repeated(picture, len(images))[""] for role, picture in shown.items()}
         backbone = sampler.backbone
@@ -63,7 +63,7 @@ class Inpaint(Edit):
         return sampler.run(denoiser, x, images, condition, times, hold, label=job.name)
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
-        return [self.prompts[image % len(self.prompts)]] if job.name == "inpainted" else []
+        return [] if job.given else [self.prompts[image % len(self.prompts)]]
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         width = len(self.prompts)

@@ -6,12 +6,13 @@ A spec is what YAML gives: a name, or a dictionary of one entry, {name: value} f
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from denoiselab.nearest import nearest
 
 MOST_SIGMA = 32  # pixels at 64 px: beyond half the picture's side a blur is its mean
 MOST_LENGTH = 64
@@ -84,6 +85,8 @@ VIEWS: dict[str, tuple[Parameter, ...]] = {
 }
 VIEW_NAMES = tuple(VIEWS)
 REDUCTIONS = ("mean", "alternating")
+# Solvers that need x_t = alpha_t x_0 + sigma_t eps of an estimate, which dynamic thresholding does not keep.
+INCREMENTAL = ("euler", "heun")
 
 # A linear map as a weighted sum of elementary ones, {(operator, parameter): weight}; sigma and length are in pixels
 # of a picture of 64 px, and 0 stands where an operator has no parameter.
@@ -134,7 +137,7 @@ def check_view(spec: Any, size: int, key: str) -> tuple[str, dict[str, Any]]:
         given = value if isinstance(value, dict) else {VIEWS[name][0].name: value}
     for word in given:
         if word not in known:
-            _refuse(key, spec, f"{' or '.join(known)} of {name}{_nearest(word, known)}")
+            _refuse(key, spec, f"{' or '.join(known)} of {name}{nearest(str(word), known)}")
     values = {word: given.get(word, parameter.default) for word, parameter in known.items()}
     for word, parameter in known.items():
         if not parameter.fits(values[word], size):
@@ -161,7 +164,7 @@ def check_factors(specs: Any, channels: int, key: str) -> list[Terms]:
     if not isinstance(specs, list):
         name = str(specs)
         if name not in FACTOR_SETS:
-            _refuse(key, specs, f"a list, or one of {', '.join(FACTOR_SETS)}{_nearest(name, FACTOR_SETS)}")
+            _refuse(key, specs, f"a list, or one of {', '.join(FACTOR_SETS)}{nearest(name, FACTOR_SETS)}")
         entries = FACTOR_SETS[name]
     else:
         entries = specs
@@ -191,7 +194,7 @@ def check_anagram(
         check_view(view, size, f"{key}.views[{n}]")
     check_paired(prompts, len(views), "views", key)
     if reduction not in REDUCTIONS:
-        _refuse(f"{key}.reduction", reduction, f"one of {', '.join(REDUCTIONS)}{_nearest(reduction, REDUCTIONS)}")
+        _refuse(f"{key}.reduction", reduction, f"one of {', '.join(REDUCTIONS)}{nearest(reduction, REDUCTIONS)}")
     if weights is not None:
         if reduction != "mean":
             _refuse(f"{key}.weights", list(weights), f"null with {key}.reduction={reduction}")
@@ -240,7 +243,7 @@ def _entry(spec: Any, names: Iterable[str], key: str) -> tuple[str, Any]:
         _refuse(key, spec, "a name or one {name: parameter}")
     name, value = next(iter(spec.items())) if isinstance(spec, dict) else (spec, None)
     if name not in tuple(names):
-        _refuse(key, spec, f"one of {', '.join(names)}{_nearest(name, names)}")
+        _refuse(key, spec, f"one of {', '.join(names)}{nearest(str(name), names)}")
     return name, value
 
 
@@ -253,11 +256,6 @@ def _show(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{word}: {_show(each)}" for word, each in value.items()) + "}"
     return "[" + ", ".join(map(_show, value)) + "]" if isinstance(value, list) else str(value)
-
-
-def _nearest(word: Any, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _formula(total: Counter[tuple[str, float]]) -> str:

@@ -43,7 +43,7 @@ class SDEdit(Edit):
         return jobs
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        if job.name == "original":
+        if job.given:
             return repeated(self.image, len(images))
         denoiser, condition = sampler.plain(self.guidance_scale, self.first_prompts(job, images))
         x = sampler.noised(self.image, job.settings["t"], images)
@@ -51,12 +51,12 @@ class SDEdit(Edit):
         return sampler.run(denoiser, x, images, condition, times, label=job.name)
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
-        return [self.prompts[image % len(self.prompts)]] if "start" in job.settings else []
+        return [] if job.given else [self.prompts[image % len(self.prompts)]]
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         jobs, width = self.jobs(sampler), len(self.prompts)
         rows = [
-            [cell(job.name, row * width + n if "start" in job.settings else 0, "") for job in jobs]
+            [cell(job.name, 0 if job.given else row * width + n, "") for job in jobs]
             for n in range(width)
             for row in range(self.count)
         ]

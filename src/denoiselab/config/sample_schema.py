@@ -1,0 +1,248 @@
+"""The schema of every node of sample.py's config. It gives types and no values, as `schema` does for train.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from denoiselab.config.schema import SolverConfig
+
+# --- backbone --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class BackboneConfig:
+    """Beside the backbone itself, what its edits are about where the command line does not say."""
+
+    _target_: str = MISSING
+    image: str = MISSING
+    null_prompt: str = MISSING
+    views: list[Any] = MISSING
+    factors: Any = MISSING
+    count: int = MISSING
+    prompts: dict[str, list[str]] = MISSING
+
+
+@dataclass
+class CheckpointConfig(BackboneConfig):
+    _target_: str = "denoiselab.backbones.sources.CheckpointSource"
+    run: str | None = MISSING
+    file: str = MISSING
+
+
+@dataclass
+class PipelineConfig(BackboneConfig):
+    """A pipeline of DeepFloyd IF's classes."""
+
+    path: str = MISSING
+    upscaler_path: str = MISSING
+    text_encoder: str | None = MISSING
+    revision: str | None = MISSING
+    upscaler_revision: str | None = MISSING
+    dtype: str = MISSING
+    offload: bool = MISSING
+    clean_caption: bool = MISSING
+    cache: str = MISSING
+    import_embeddings: str | None = MISSING
+
+
+@dataclass
+class DeepFloydConfig(PipelineConfig):
+    _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
+    size: str = MISSING
+    upscaler_size: str = MISSING
+
+
+@dataclass
+class TinyIfConfig(PipelineConfig):
+    _target_: str = "denoiselab.backbones.sources.TinyIfSource"
+    folder: str = MISSING
+
+
+# --- edit ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class EditConfig:
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class PhotoConfig(EditConfig):
+    """An edit of a picture."""
+
+    image: str = MISSING
+    invert: bool = MISSING
+
+
+@dataclass
+class ForwardConfig(PhotoConfig):
+    _target_: str = "denoiselab.edit.Forward"
+    t: list[int] = MISSING
+
+
+@dataclass
+class BlurConfig(ForwardConfig):
+    _target_: str = "denoiselab.edit.Blur"
+    sigma: float = MISSING
+
+
+@dataclass
+class OneStepConfig(ForwardConfig):
+    _target_: str = "denoiselab.edit.OneStep"
+    prompt: str = MISSING
+    guidance_scale: float = MISSING
+
+
+@dataclass
+class IterativeConfig(PhotoConfig):
+    _target_: str = "denoiselab.edit.Iterative"
+    start: int = MISSING
+    every: int = MISSING
+    prompt: str = MISSING
+    guidance_scale: float = MISSING
+    sigma: float = MISSING
+
+
+@dataclass
+class EncodeConfig(EditConfig):
+    _target_: str = "denoiselab.edit.Encode"
+    prompts: list[str] = MISSING
+
+
+@dataclass
+class GenerateConfig(EditConfig):
+    _target_: str = "denoiselab.edit.Generate"
+    prompts: list[str] = MISSING
+    count: int = MISSING
+    guidance_scales: list[float] | None = MISSING
+    steps: list[int] | None = MISSING
+
+
+@dataclass
+class GuidedConfig(EditConfig):
+    """Pictures of prompts under guidance."""
+
+    prompts: list[str] = MISSING
+    count: int = MISSING
+    guidance_scale: float | None = MISSING
+
+
+@dataclass
+class SDEditConfig(GuidedConfig, PhotoConfig):
+    _target_: str = "denoiselab.edit.SDEdit"
+    starts: list[int] = MISSING
+
+
+@dataclass
+class InpaintConfig(GuidedConfig, PhotoConfig):
+    _target_: str = "denoiselab.edit.Inpaint"
+    mask: str = MISSING
+    new: str = MISSING
+    jump: int = MISSING
+    resamples: int = MISSING
+
+
+@dataclass
+class AnagramConfig(GuidedConfig):
+    _target_: str = "denoiselab.edit.Anagram"
+    views: list[Any] = MISSING
+    reduction: str = MISSING
+    weights: list[float] | None = MISSING
+
+
+@dataclass
+class HybridConfig(GuidedConfig):
+    _target_: str = "denoiselab.edit.Hybrid"
+    factors: Any = MISSING
+    image: str | None = MISSING
+    invert: bool = MISSING
+    held: int = MISSING
+
+
+@dataclass
+class UpscaleConfig(PhotoConfig):
+    _target_: str = "denoiselab.edit.Upscale"
+    run: str | None = MISSING
+    prompts: list[str] = MISSING
+    guidance_scale: float | None = MISSING
+    noise_level: int = MISSING
+
+
+# --- times, fabric, root ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class StridedConfig:
+    _target_: str = "denoiselab.edit.times.strided"
+    stride: int = MISSING
+    first: int | None = MISSING
+
+
+@dataclass
+class LinspaceConfig:
+    _target_: str = "denoiselab.edit.times.linspace"
+    steps: int = MISSING
+
+
+@dataclass
+class ExplicitConfig:
+    _target_: str = "denoiselab.edit.times.explicit"
+    indices: list[int] = MISSING
+
+
+@dataclass
+class FabricConfig:
+    """Where the images are made: ranks are devices x num_nodes."""
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    num_nodes: int = 1
+
+
+@dataclass
+class SampleConfig:
+    """Root of sample.py.
+
+    Attributes:
+        seed: of every image, with its number; the write-ups have 100 and 180.
+        from_run: a run directory whose run.json is repeated, or null.
+        batch_size: images made at once on a rank.
+        max_batch: images a call of the network; null: all, guidance and views included.
+        animate: whether the steps are kept, and shown as a GIF.
+    """
+
+    seed: int = 100
+    from_run: str | None = None
+    batch_size: int = 16
+    max_batch: int | None = None
+    animate: bool = True
+    progress_bar: bool = True
+    backbone: Any = MISSING
+    edit: Any = MISSING
+    times: Any = MISSING
+    solver: SolverConfig | None = None
+    logger: Any = None
+    fabric: FabricConfig = field(default_factory=FabricConfig)
+
+
+SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
+    "backbone": {"checkpoint": CheckpointConfig, "deepfloyd": DeepFloydConfig, "tiny_if": TinyIfConfig},
+    "edit": {
+        "forward": ForwardConfig,
+        "blur": BlurConfig,
+        "one_step": OneStepConfig,
+        "iterative": IterativeConfig,
+        "generate": GenerateConfig,
+        "sdedit": SDEditConfig,
+        "inpaint": InpaintConfig,
+        "anagram": AnagramConfig,
+        "hybrid": HybridConfig,
+        "upscale": UpscaleConfig,
+        "encode": EncodeConfig,
+    },
+    "times": {"strided": StridedConfig, "linspace": LinspaceConfig, "explicit": ExplicitConfig},
+}
