@@ -81,6 +81,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         first = torch.device(where["accelerator"])
         source.check(first, second, kind.network)
         source.encode(prompts_to_encode(config), first)
+        if config["edit"]["name"] == "evaluate":
+            reference_data(config).prepare_data()
     one = (where["devices"], where["num_nodes"]) == (1, 1)
     fabric = Fabric(**where, strategy="auto" if one else DDPStrategy(timeout=timedelta(weeks=1)))
     fabric.launch()
@@ -116,6 +118,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     missing = missing_images(edit, sampler, directory)
     if fabric.is_global_zero:
         pictures = save_figures(edit, sampler, directory, config["edit"]["name"])
+        if config["edit"]["name"] == "evaluate" and not missing:
+            pictures.append(evaluate(config, edit, sampler, directory))
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )
@@ -125,10 +129,39 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
             logger = wandb_logger(directory, config["edit"]["name"], config, **{**settings, "group": group})
             with recording(logger):
                 logger.log_image(
-                    config["edit"]["name"], [str(path) for path in pictures if path.stem.endswith("preview")]
+                    config["edit"]["name"], [str(path) for path in pictures if path.stem.endswith(("preview", "quality"))]
                 )
         print(f"pictures: {directory / 'figures'}")
     return len(missing)
+
+
+def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> Path:
+    """Measures the samples; returns the picture of what was found."""
+    from denoiselab.evaluation import Evaluator
+    from denoiselab.studies import draw, measure, read_study, table
+
+    data = reference_data(config)
+    data.setup()
+    splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    backbone = sampler.backbone
+    about = {
+        "model": backbone.name,
+        "epoch": backbone.epoch,
+        "solver": " ".join(map(str, sampler.solver.values())),
+        "seed": sampler.seed,
+    }
+    study = measure(edit, sampler, directory, Evaluator(*splits, device=backbone.device), about)
+    print(table(study))
+    path = directory / "figures" / "quality.png"
+    draw(path, study, [read_study(Path(run)) for run in config["beside"]])
+    return path
+
+
+def reference_data(config: dict[str, Any]) -> Any:
+    """The MNIST that samples are measured against."""
+    from denoiselab.data import MNIST
+
+    return MNIST(config["edit"]["data_root"], batch_size=1, seed=0, val_size=1)
 
 
 def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
@@ -138,7 +171,7 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     from denoiselab.data.pictures import load_picture, picture_size, read_mask
     from denoiselab.jobs import source_images
 
-    own = {name: value for name, value in node.items() if name not in ("name", "invert", "new", "run", "noise_level")}
+    own = {name: value for name, value in node.items() if name not in ("name", "invert", "new", "run", "noise_level", "data_root")}
     shape = backbone.shape
     if node["name"] == "upscale":
         side = shape[-1] // backbone.scale

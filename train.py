@@ -54,12 +54,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
 
     check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
-    module = instantiate(
-        config["model"],
-        path=instantiate(config["schedule"]["path"]),
-        prediction=config["schedule"]["prediction"],
-        seed=config["seed"],
-    )
+    module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])
     module.run_config = config
     data = instantiate(config["data"], seed=config["seed"])
     checkpoint = None

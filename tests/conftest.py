@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from denoiselab.data import MNIST
     from denoiselab.backbones.embeddings import EmbeddingCache
 
 settings.register_profile("denoiselab", deadline=None, derandomize=True, max_examples=20)
@@ -68,6 +69,20 @@ def one_step_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory of train.py: a single-step denoiser."""
     directory = tmp_path_factory.mktemp("trained") / "one_step"
     return trained(directory, "denoiser")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> MNIST:
+    """The real data set, where the README's commands put it: fetched and verified on the first run."""
+    from denoiselab.data import MNIST, DataError
+
+    data = MNIST(Path(__file__).parents[1] / "data", batch_size=64, seed=0, val_size=1000)
+    try:
+        data.prepare_data()
+    except DataError as error:
+        pytest.skip(f"MNIST is not here and no source has it: {error}")
+    data.setup()
+    return data
 
 
 @pytest.fixture

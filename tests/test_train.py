@@ -102,7 +102,12 @@ TIME = {"samples_epoch_001": GRID}
 CLASS = {"samples_epoch_001": GRID, "zero_class_epoch_001": GRID, "beside_epoch_001": None}
 
 
+DIGITS: dict[str, tuple[int, int] | None] = {"misread": None}
+
+
 def grids(experiment: str) -> Mapping[str, tuple[int, int] | None]:
+    if experiment.startswith("digit"):
+        return DIGITS
     if experiment.startswith("denoiser"):
         return PURE_NOISE if experiment.endswith("pure_noise") else DENOISER
     return TIME if experiment.startswith("time") else CLASS
@@ -123,7 +128,9 @@ def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished
     if animation:
         with Image.open(figures / "samples.gif") as gif:
             assert gif.n_frames > 1  # type: ignore[attr-defined]
-    assert {path.name for path in done.directory.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "figures"}
+    files = {"config.yaml", "metrics.csv", "checkpoints", "figures"}
+    files |= {"classifier.safetensors"} if experiment.startswith("digit") else set()
+    assert {path.name for path in done.directory.iterdir()} == files
     assert {path.name for path in (done.directory / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
 

@@ -186,6 +186,11 @@ SOLVERS: dict[str, Callable[..., Any]] = {
 }
 
 
+def evaluations(solver: str, steps: int) -> int:
+    """How many times the named solver calls the denoiser in so many steps to the clean picture."""
+    return 2 * steps - 1 if solver == "heun" else steps
+
+
 def make_solver(name: str, **options: float | str) -> Solver:
     """The named solver with its options bound, e.g. make_solver("ddim", eta=0.5).
 

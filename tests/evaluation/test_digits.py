@@ -1,86 +1,75 @@
-"""digits.py on two kinds of bars instead of ten digits, so that a few steps suffice."""
+"""digits.py: the classifier, its file, and the two that are shipped."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from composing import checked
 
-from denoiselab.evaluation import (
-    DigitClassifier,
-    accuracy,
-    digit_classifier,
-    load_classifier,
-    save_classifier,
-    train_classifier,
-)
+from denoiselab.data import MNIST
+from denoiselab.evaluation import DigitClassifier, about_digits, features, load_digits, read_digits, save_digits
+
+NAMES = ("features", "judge")
 
 
-def bars(seed: int, n: int) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, 28, 28) uint8 and labels (n,) 0 or 1: a horizontal or a vertical bar in noise."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 60, (n, 1, 28, 28), generator=generator)
-    labels = torch.arange(n) % 2
-    images[labels == 0, :, 12:16] = 250
-    images[labels == 1, :, :, 12:16] = 250
-    return images.to(torch.uint8), labels
-
-
-def test_shapes() -> None:
-    classifier = DigitClassifier().eval()
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_shapes(depth: int, pooling: str) -> None:
+    classifier = DigitClassifier(4, depth, pooling).eval()
     x = torch.rand(3, 1, 28, 28)
     assert classifier(x).shape == (3, 10)
-    assert classifier.features(x).shape == (3, classifier.num_features)
+    assert classifier.features(x).shape == (3, classifier.num_features) == (3, 16)
 
 
-def test_it_learns_and_the_seed_decides_alone() -> None:
-    images, labels = bars(0, 640)
-    before = torch.get_rng_state()
-    first = train_classifier(images, labels, seed=3, epochs=2, batch_size=32)
-    torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
-    torch.manual_seed(99)
-    second = train_classifier(images, labels, seed=3, epochs=2, batch_size=32)
-    assert not first.training
-    for name, value in first.state_dict().items():
-        torch.testing.assert_close(second.state_dict()[name], value, msg=name)
-    test_images, test_labels = bars(1, 100)
-    assert accuracy(first, test_images, test_labels, batch_size=33) == 1
-    assert accuracy(first, test_images.float() / 255, 1 - test_labels) == 0
+def test_unknown_pooling_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="max or average"):
+        DigitClassifier(4, 1, "median")
 
 
-def test_images_must_be_bytes_with_labels() -> None:
-    images, labels = bars(0, 200)
-    for wrong in ((images.float(), labels), (images, labels[1:]), (images[:5], labels[:5])):
-        with pytest.raises(ValueError, match="images must be uint8, one per label"):
-            train_classifier(*wrong, seed=0, epochs=1)
+def test_a_kept_classifier_is_the_same_but_for_half_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    classifier = DigitClassifier(4, 2, "average").eval()
+    save_digits(classifier, tmp_path / "kept.safetensors", {"right": 7})
+    kept = load_digits(tmp_path / "kept.safetensors")
+    assert kept.settings == classifier.settings and not kept.training
+    x = torch.rand(5, 1, 28, 28)
+    torch.testing.assert_close(kept(x), classifier(x), rtol=1e-2, atol=1e-2)
 
 
-def test_a_kept_classifier_is_the_same_one(tmp_path: Path) -> None:
-    classifier = DigitClassifier().eval()
-    save_classifier(classifier, tmp_path / "new" / "digits.pt")
-    x = torch.rand(4, 1, 28, 28)
-    torch.testing.assert_close(load_classifier(tmp_path / "new" / "digits.pt")(x), classifier(x))
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["digits.pt"]
+def test_bytes_and_floats_are_read_alike() -> None:
+    classifier = load_digits("features")
+    images = torch.randint(0, 256, (7, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(features(classifier, images), features(classifier, images.float() / 255, batch_size=3))
+    assert features(classifier, images).dtype == torch.float64
+    assert read_digits(classifier, images).shape == (7,)
 
 
-def test_the_cache_is_trained_once_and_read_afterwards(tmp_path: Path) -> None:
-    cache, data = tmp_path / "digits.pt", (*bars(0, 1280), *bars(1, 200))
-    trained = digit_classifier(cache, *data, epochs=2)
-    written = cache.stat().st_mtime_ns
-    read = digit_classifier(cache, *data)
-    assert cache.stat().st_mtime_ns == written
-    x = torch.rand(4, 1, 28, 28)
-    torch.testing.assert_close(read(x), trained(x))
+def test_a_classifier_that_is_not_there_is_answered_in_a_line() -> None:
+    with pytest.raises(ValueError, match="allowed are features, judge, or a file"):
+        load_digits("nowhere.safetensors")
 
 
-def test_a_weak_classifier_is_refused(tmp_path: Path) -> None:
-    images, labels = bars(0, 256)
-    cache = tmp_path / "digits.pt"
-    with pytest.raises(ValueError, match="at least 99%"):
-        digit_classifier(cache, images, labels, images, labels + 5, epochs=1)
-    assert not cache.exists()
-    save_classifier(DigitClassifier(), cache)
-    with pytest.raises(ValueError, match=r"digits\.pt recognises"):
-        digit_classifier(cache, images, labels, images, labels + 5)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_classifier_is_small_and_reads_the_test_set(name: str, mnist: MNIST) -> None:
+    file = files("denoiselab.evaluation") / f"digit_{name}.safetensors"
+    assert len(file.read_bytes()) <= 300 * 1024
+    right = int((read_digits(load_digits(name), mnist.test_images) == mnist.test_labels).sum())
+    assert right >= 9950
+    assert abs(right - about_digits(name)["right"]) <= 3  # half precision, and other machines' rounding
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_classifier_is_of_the_experiment_that_is_shipped(name: str) -> None:
+    about, config = about_digits(name), checked(f"experiment=digit_{name}")
+    net = {key: value for key, value in config["model"]["net"].items() if key != "_target_"}
+    assert load_digits(name).settings == net
+    said = about["experiment"], about["seed"], about["epochs"]
+    assert said == (config["name"], config["seed"], config["trainer"]["max_epochs"])
+
+
+def test_the_two_are_different() -> None:
+    ours, judge = load_digits("features"), load_digits("judge")
+    assert ours.settings["depth"] != judge.settings["depth"] and ours.settings["pooling"] != judge.settings["pooling"]

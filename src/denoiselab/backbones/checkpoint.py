@@ -26,6 +26,9 @@ class CheckpointBackbone(Backbone):
         device: where the network runs.
         max_batch: images a call of the network, see `Split`.
 
+    Attributes:
+        epoch: how many it was trained for.
+
     Raises:
         ValueError: in one line, for a file that is no checkpoint, or one of a single-step denoiser.
     """
@@ -39,6 +42,7 @@ class CheckpointBackbone(Backbone):
         network = denoiser_of(checkpoint, file)
         config = checkpoint["config"]
         self.name = config["name"]
+        self.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         self.device = torch.device(device)
         network.net.to(self.device)
         self.denoiser = Split(network, max_batch)

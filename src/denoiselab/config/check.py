@@ -50,8 +50,11 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     config = plain_container(cfg)
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
-    _check_model(config["model"])
-    _check_schedule(config["model"], config["schedule"], config["solver"])
+    if config["model"]["_target_"].endswith("ClassifierModule"):
+        _check_classifier(config)
+    else:
+        _check_model(config["model"])
+        _check_schedule(config["model"], config["schedule"], config["solver"])
     _check_data(config["data"])
     _check_trainer(config["trainer"])
     _check_callbacks(config, set(asked))
@@ -96,6 +99,10 @@ def _check_model(model: dict[str, Any]) -> None:
         require(0 <= dropout <= 1, "model.class_dropout", dropout, "a probability, 0 to 1")
     else:
         require(net["num_classes"] == 0, "model.net.num_classes", net["num_classes"], "0 for this model")
+    _check_optimizer(optimizer)
+
+
+def _check_optimizer(optimizer: dict[str, Any]) -> None:
     require(optimizer["lr"] > 0, "model.optimizer.lr", optimizer["lr"], "a positive number")
     one_of("model.optimizer.schedule", optimizer["schedule"], ["constant", "exponential", "cosine"])
     least = 0 if optimizer["schedule"] == "cosine" else 1e-12
@@ -105,7 +112,25 @@ def _check_model(model: dict[str, Any]) -> None:
     require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "model.optimizer.betas", betas, "two numbers in [0, 1)")
 
 
-def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dict[str, Any] | None) -> None:
+def _check_classifier(config: dict[str, Any]) -> None:
+    model, callbacks = config["model"], config["callbacks"]
+    net = model["net"]
+    for name in ("width", "depth"):
+        require(net[name] > 0, f"model.net.{name}", net[name], "a positive number")
+    one_of("model.net.pooling", net["pooling"], ["max", "average"])
+    require(model["pixels"] >= 0, "model.pixels", model["pixels"], "a shift of 0 pixels or more")
+    require(0 <= model["degrees"] <= 180, "model.degrees", model["degrees"], "a turn of 0 to 180")
+    require(0 <= model["zoom"] < 1, "model.zoom", model["zoom"], "a fraction, at least 0 and less than 1")
+    _check_optimizer(model["optimizer"])
+    for name in ("schedule", "solver"):
+        require(config[name] is None, name, "...", "null: a classifier denoises nothing")
+    for name in ("panels", "pure_noise", "samples"):
+        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
+
+
+def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solver: dict[str, Any] | None) -> None:
+    require(schedule is not None, "schedule", None, "ddpm, cosine, flow or additive")
+    assert schedule is not None
     path, prediction = schedule["path"], schedule["prediction"]
     if model["_target_"].endswith("OneStepModule"):
         most = path.get("T", 1)
@@ -188,8 +213,11 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             if key in asked or min(epochs) < 1:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
-    one_step = config["model"]["_target_"].endswith("OneStepModule")
-    for name in ("panels", "pure_noise") if not one_step else ("samples",):
+    kind = config["model"]["_target_"].rsplit(".")[-1]
+    if kind == "ClassifierModule":
+        return
+    require(callbacks["classifier"] is None, "callbacks.classifier", "on", "null for this model")
+    for name in ("samples",) if kind == "OneStepModule" else ("panels", "pure_noise"):
         require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
     if callbacks["panels"]:
         path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]

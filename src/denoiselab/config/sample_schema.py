@@ -123,6 +123,16 @@ class GenerateConfig(EditConfig):
 
 
 @dataclass
+class EvaluateConfig(EditConfig):
+    _target_: str = "denoiselab.edit.Evaluate"
+    prompts: list[str] = MISSING
+    samples: int = MISSING
+    guidance_scales: list[float] | None = MISSING
+    steps: list[int] | None = MISSING
+    data_root: str = MISSING
+
+
+@dataclass
 class GuidedConfig(EditConfig):
     """Pictures of prompts under guidance."""
 
@@ -210,14 +220,16 @@ class SampleConfig:
     Attributes:
         seed: of every image, with its number; the write-ups have 100 and 180.
         from_run: a run directory whose run.json is repeated, or null.
-        batch_size: images made at once on a rank.
+        beside: run directories of edit=evaluate that are drawn beside this one's.
+        batch_size: images made at once on a rank; null: 16, and 200 of those that are only measured.
         max_batch: images a call of the network; null: all, guidance and views included.
         animate: whether the steps are kept, and shown as a GIF.
     """
 
     seed: int = 100
     from_run: str | None = None
-    batch_size: int = 16
+    beside: list[str] = field(default_factory=list)
+    batch_size: int | None = None
     max_batch: int | None = None
     animate: bool = True
     progress_bar: bool = True
@@ -243,6 +255,7 @@ SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
         "hybrid": HybridConfig,
         "upscale": UpscaleConfig,
         "encode": EncodeConfig,
+        "evaluate": EvaluateConfig,
     },
     "times": {"strided": StridedConfig, "linspace": LinspaceConfig, "explicit": ExplicitConfig},
 }

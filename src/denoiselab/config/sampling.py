@@ -28,7 +28,8 @@ from denoiselab.edit.names import INCREMENTAL
 # --- allowed values --------------------------------------------------------------------------------------------------
 
 MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
-BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch")
+BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
+FEWEST_SAMPLES = 100
 
 
 def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         if name != "from_run" and name.split(".")[0] not in BESIDE_FROM_RUN:
             raise ConfigError(f"{name}={value}: allowed beside from_run are {', '.join(BESIDE_FROM_RUN)}")
     config, now = record["config"], plain_container(cfg)
-    for name in ("fabric", "logger", "progress_bar", "max_batch"):
+    for name in BESIDE_FROM_RUN[1:]:
         if any(word.split(".")[0] == name for word in words):
             config[name] = now[name]
     try:
@@ -91,6 +92,8 @@ def file_digest(path: Path) -> str:
 def check_sample(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     """The resolved config of sample.py as a plain container, with every value in its range and every file found."""
     config = plain_container(cfg)
+    if config["batch_size"] is None:
+        config["batch_size"] = 200 if config["edit"]["name"] == "evaluate" else 16
     if config["edit"].get("run") is not None:
         for key in ("edit.prompts", "edit.image"):
             require(key not in asked, key, "...", "nothing beside edit.run, whose images have their own")
@@ -126,6 +129,10 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     moved = name in INCREMENTAL and model["thresholding"]
     require(not moved, "solver", name, "ddpm, ddim or dpmpp: this model's dynamic thresholding moves x_0 alone")
     _check_edit(edit, model, indices)
+    measured = edit["name"] == "evaluate"
+    require(measured or not config["beside"], "beside", config["beside"], "empty but for edit=evaluate")
+    if measured:
+        _check_evaluate(edit, model, config["beside"])
     if model["T"]:
         T = model["T"]
         lists = [("times", f"{len(indices)} steps", indices)]
@@ -142,9 +149,10 @@ def time_indices(config: dict[str, Any]) -> list[int]:
 
 
 def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, Any]) -> dict[str, Any]:
-    """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "thresholding"}.
+    """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "thresholding", "data"}.
 
-    `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps.
+    `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps, `data` for a
+    model that was not trained here.
     """
     second = edit["name"] == "upscale"
     if "run" not in backbone:
@@ -155,26 +163,28 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
         folder = Path(backbone["path"])
         size = _stored(folder / "unet" / "config.json", "sample_size", 64)
         thresholding = _stored(folder / "scheduler" / "scheduler_config.json", "thresholding", True)
-        return {"shape": (3, size, size), "classes": None, "T": None, "thresholding": thresholding}
+        return {"shape": (3, size, size), "classes": None, "T": None, "thresholding": thresholding, "data": None}
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
     run = Path(backbone["run"] or "null")
     try:
         trained = yaml.safe_load((run / "config.yaml").read_text())
-        net, path = trained["model"]["net"], trained["schedule"]["path"]
+        net, schedule = trained["model"]["net"], trained["schedule"]
+        path = schedule["path"] if schedule else None
+        data = trained["data"]["_target_"].rsplit(".")[-1]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         near = sorted(Path("outputs/train").glob("*/*/config.yaml"))
         hint = f" (the newest: {max(near, key=lambda p: p.stat().st_mtime).parent})" if near else ""
         raise ConfigError(f"backbone.run={run}: allowed is a run directory of train.py{hint}") from None
-    require(
-        net["time"] != "none", "backbone.run", run, "a time- or class-conditioned model, this is a one-step denoiser"
-    )
+    kind = "a time- or class-conditioned model, this is a"
+    require(path is not None, "backbone.run", run, f"{kind} classifier")
+    require(net["time"] != "none", "backbone.run", run, f"{kind} one-step denoiser")
     file = run / "checkpoints" / backbone["file"]
     require(file.is_file(), "backbone.file", backbone["file"], f"a file in {file.parent}")
     classes = net["num_classes"]
     if not classes and "edit.prompts" not in asked and "prompts" in edit:
         paired = edit["name"] in ("anagram", "hybrid")
         edit["prompts"] = [""] * (len(edit["prompts"]) if paired else 1)  # there is nothing to ask this model for
-    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T"), "thresholding": False}
+    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T"), "thresholding": False, "data": data}
 
 
 def _stored(path: Path, key: str, published: Any) -> Any:
@@ -229,6 +239,17 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
         require(0 <= level < times.INDICES, "edit.noise_level", level, f"0 to {times.INDICES - 1}")
         if edit["run"] is not None:
             _check_source(Path(edit["run"]), size)
+
+
+def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[str]) -> None:
+    require(model["data"] == "MNIST", "edit", "evaluate", "for models of data=mnist: digits are what the judges know")
+    samples = edit["samples"]
+    require(samples >= FEWEST_SAMPLES, "edit.samples", samples, f"{FEWEST_SAMPLES} or more")
+    for run in beside:
+        try:
+            json.loads((Path(run) / "metrics.json").read_text())["rows"]
+        except (OSError, ValueError, KeyError, TypeError):
+            require(False, "beside", run, "run directories of edit=evaluate that are done, with a metrics.json")
 
 
 def _check_source(run: Path, size: int) -> None:

@@ -66,6 +66,24 @@ class ClassModelConfig(ModelConfig):
     class_dropout: float = MISSING
 
 
+@dataclass
+class DigitClassifierConfig:
+    _target_: str = "denoiselab.evaluation.DigitClassifier"
+    width: int = MISSING
+    depth: int = MISSING
+    pooling: str = MISSING
+
+
+@dataclass
+class ClassifierModelConfig:
+    _target_: str = "denoiselab.training.ClassifierModule"
+    net: DigitClassifierConfig = field(default_factory=DigitClassifierConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    pixels: float = MISSING
+    degrees: float = MISSING
+    zoom: float = MISSING
+
+
 # --- schedule and solver ---------------------------------------------------------------------------------------------
 
 
@@ -226,6 +244,11 @@ class SamplesConfig(PictureConfig):
 
 
 @dataclass
+class ClassifierConfig:
+    _target_: str = "denoiselab.training.Classifier"
+
+
+@dataclass
 class CallbacksConfig:
     """In the order in which they run: what draws comes before EMA, what saves comes last."""
 
@@ -233,6 +256,7 @@ class CallbacksConfig:
     panels: PanelsConfig | None = None
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
+    classifier: ClassifierConfig | None = None
     ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
@@ -286,7 +310,7 @@ class TrainConfig:
     resume: str | None = None
     beside: list[str] = field(default_factory=list)
     model: Any = MISSING
-    schedule: Any = MISSING
+    schedule: Any = None
     solver: Any = None
     data: Any = MISSING
     callbacks: Any = MISSING
@@ -295,7 +319,12 @@ class TrainConfig:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {"denoiser": OneStepModelConfig, "time_unet": TimeModelConfig, "class_unet": ClassModelConfig},
+    "model": {
+        "denoiser": OneStepModelConfig,
+        "time_unet": TimeModelConfig,
+        "class_unet": ClassModelConfig,
+        "digit_classifier": ClassifierModelConfig,
+    },
     "schedule": {
         "ddpm": DDPMScheduleConfig,
         "cosine": CosineScheduleConfig,

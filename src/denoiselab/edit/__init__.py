@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from denoiselab.edit.combine import Alternate, Beside, Combine, Given
     from denoiselab.edit.edit import Edit, Figure, Job, Result, Sampler
     from denoiselab.edit.encode import Encode
+    from denoiselab.edit.evaluate import Evaluate
     from denoiselab.edit.filters import Factor, check_sum, gaussian_blur, make_factors
     from denoiselab.edit.forward import Blur, Forward, OneStep
     from denoiselab.edit.generate import Generate
@@ -41,6 +42,7 @@ _MODULES = {
     "combine": ("Alternate", "Beside", "Combine", "Given"),
     "edit": ("Edit", "Figure", "Job", "Result", "Sampler"),
     "encode": ("Encode",),
+    "evaluate": ("Evaluate",),
     "forward": ("Blur", "Forward", "OneStep"),
     "generate": ("Generate",),
     "hold": ("HoldPhoto",),
@@ -63,6 +65,7 @@ __all__ = [
     "Combine",
     "Edit",
     "Encode",
+    "Evaluate",
     "Factor",
     "Figure",
     "Forward",

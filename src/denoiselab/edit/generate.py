@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class Generate(Edit):
         steps: numbers of evaluations, evenly from noise to clean; None: the run's list of times.
     """
 
+    recorded: ClassVar[bool] = True  # whether frames are kept, where the sampler keeps any
     prompts: Sequence[str]
     count: int = 1
     guidance_scales: Sequence[float] | None = None
@@ -38,8 +40,12 @@ class Generate(Edit):
             settings = {"guidance_scale": scale, "steps": steps}
             label = [f"guidance {scale:g}"] * bool(self.guidance_scales) + [f"{steps} steps"] * bool(self.steps)
             name = f"g{scale:g}_s{len(times) - 1}"
-            jobs.append(Job(name, len(self.prompts) * self.count, " ".join(label), settings))
+            jobs.append(Job(name, self.images(), " ".join(label), settings))
         return jobs
+
+    def images(self) -> int:
+        """How many pictures each job has."""
+        return len(self.prompts) * self.count
 
     def times(self, sampler: Sampler, steps: int | None) -> Tensor:
         """The times of a job, (steps + 1,), of the backbone's path."""
@@ -48,7 +54,9 @@ class Generate(Edit):
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         denoiser, condition = sampler.plain(job.settings["guidance_scale"], self.first_prompts(job, images))
         times = self.times(sampler, job.settings["steps"])
-        return sampler.run(denoiser, sampler.start(images), images, condition, times, label=job.name)
+        return sampler.run(
+            denoiser, sampler.start(images), images, condition, times, label=job.name, record=self.recorded
+        )
 
     def prompts_of(self, job: Job, image: int) -> list[str]:
         return [self.prompts[image % len(self.prompts)]]

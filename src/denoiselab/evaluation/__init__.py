@@ -1,23 +1,25 @@
-"""How good the pictures are: a digit classifier, Fréchet distance in its features, and PSNR."""
+"""How good the pictures are: digit classifiers and what they say of samples, PSNR of denoised images."""
 
 from denoiselab.evaluation.digits import (
     DigitClassifier,
-    accuracy,
-    digit_classifier,
-    load_classifier,
-    save_classifier,
-    train_classifier,
+    about_digits,
+    features,
+    load_digits,
+    read_digits,
+    save_digits,
 )
-from denoiselab.evaluation.quality import frechet_distance, psnr, recognised
+from denoiselab.evaluation.fidelity import frechet_distance
+from denoiselab.evaluation.psnr import psnr
+from denoiselab.evaluation.samples import Evaluator
 
 __all__ = [
     "DigitClassifier",
-    "accuracy",
-    "digit_classifier",
+    "Evaluator",
+    "about_digits",
+    "features",
     "frechet_distance",
-    "load_classifier",
+    "load_digits",
     "psnr",
-    "recognised",
-    "save_classifier",
-    "train_classifier",
+    "read_digits",
+    "save_digits",
 ]

@@ -1,158 +1,126 @@
-"""A digit classifier: the independent judge of generated MNIST digits.
+"""The digit classifiers that judge generated MNIST digits: `load_digits("features")` and `load_digits("judge")`.
 
-It says which digit a generated image shows (`quality.recognised`) and gives the features in which two sets
-of images are compared (`quality.frechet_distance`). It is trained in about a minute on two cores (99.5 %
-on the MNIST test set), and kept in a file; it never sees a generated image.
+One gives the features in which sets of images are compared, the other, of another architecture and seed, says which
+digit an image shows: a model cannot please both for the same wrong reason. They are trained by
+`train.py experiment=digit_features` and `experiment=digit_judge` on the MNIST training set, never see a generated image,
+and are kept in this package in half precision.
 """
 
-import math
+from __future__ import annotations
+
+import json
+from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from denoiselab.files import write_atomically
 
-MINIMUM_ACCURACY = 0.99
+SHIPPED = ("features", "judge")
+POOLINGS = ("max", "average")
 
 
 class DigitClassifier(nn.Module):
-    """Three convolutions and a linear layer, 90 thousand parameters.
+    """Convolutions at 28, 14 and 7 pixels with 1, 2 and 4 times `width` channels, pooled, and a linear layer.
 
     Takes images x: (B, 1, 28, 28) float in [0, 1] and returns logits: (B, 10).
+
+    Args:
+        width: channels at full resolution, > 0. There are 4 width features.
+        depth: convolutions at each resolution, >= 1; the first of all is 5 x 5, the others 3 x 3.
+        pooling: "max" (with ReLU) or "average" (with GELU), between resolutions and at the end.
     """
 
-    num_features = 128  # the name under which torchmetrics looks for the width of `features`
-
-    def __init__(self) -> None:
+    def __init__(self, width: int, depth: int = 1, pooling: str = "max") -> None:
         super().__init__()
-        # Pooling comes before BatchNorm and ReLU because they then run on a quarter of the pixels.
-        width = self.num_features
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(1, 24, 5, padding=2, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(24), nn.ReLU(),
-            nn.Conv2d(24, 64, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        )  # fmt: skip
+        if width < 1 or depth < 1 or pooling not in POOLINGS:
+            raise ValueError(
+                f"width={width}, depth={depth}, pooling={pooling!r}: allowed are positive numbers and "
+                f"{' or '.join(POOLINGS)}"
+            )
+        self.settings = {"width": width, "depth": depth, "pooling": pooling}
+        self.num_features = 4 * width
+        pool, activation = (nn.MaxPool2d, nn.ReLU) if pooling == "max" else (nn.AvgPool2d, nn.GELU)
+        layers: list[nn.Module] = []
+        inside = 1
+        for level in range(3):
+            for n in range(depth):
+                outside, side = width * 2**level, 3 if layers else 5
+                layers.append(nn.Conv2d(inside, outside, side, padding=side // 2, bias=False))
+                # Pooling comes before BatchNorm and the activation because they then run on a quarter of the pixels.
+                layers += [pool(2)] if n == depth - 1 and level < 2 else []
+                layers += [nn.BatchNorm2d(outside), activation()]
+                inside = outside
+        self.convolutions = nn.Sequential(*layers)
+        self.pooling = pooling
         self.classify = nn.Linear(self.num_features, 10)
 
     def features(self, x: Tensor) -> Tensor:
-        """The penultimate features, (B, 1, 28, 28) in [0, 1] -> (B, 128), non-negative."""
+        """The penultimate features, (B, 1, 28, 28) in [0, 1] -> (B, 4 width)."""
         x = (x - 0.1307) / 0.3081  # mean and standard deviation of the MNIST training pixels
-        return self.convolutions(x).amax((2, 3))  # (B, 128, 7, 7) -> (B, 128)
+        x = self.convolutions(x)  # (B, 4 width, 7, 7)
+        return x.amax((2, 3)) if self.pooling == "max" else x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.features(x))  # (B, 10)
 
 
-def _shifted_and_turned(
-    x: Tensor, generator: torch.Generator, *, pixels: float = 2.0, degrees: float = 12.0, zoom: float = 0.1
-) -> Tensor:
-    """x: (B, 1, H, W), each image moved, turned and scaled by its own random amount; black outside."""
-    u = 2 * torch.rand(4, len(x), generator=generator) - 1
-    angle, scale = math.radians(degrees) * u[0], 1 + zoom * u[1]
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    shift = u[2:] * 2 * pixels / x.shape[-1]  # the grid of affine_grid spans [-1, 1]
-    theta = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
-
-
-def train_classifier(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    seed: int,
-    epochs: int = 3,
-    batch_size: int = 128,
-    max_lr: float = 1e-2,
-) -> DigitClassifier:
-    """Train on images: (N, 1, 28, 28) uint8 with labels: (N,) in 0..9, and return the network in eval mode.
-
-    AdamW under the one-cycle schedule (Smith and Topin, 2018, arXiv:1708.07120), with small random shifts,
-    turns and zooms. Initialisation, order and augmentation are functions of `seed`; the global generator is left
-    as it was. Raises ValueError where the images are not bytes, not one per label or fewer than a batch.
-    """
-    if images.dtype != torch.uint8 or len(images) != len(labels) or len(images) < batch_size:
-        raise ValueError(
-            f"images must be uint8, one per label and at least batch_size={batch_size}: "
-            f"got {len(images)} of {images.dtype} and {len(labels)} labels"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = DigitClassifier().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=max_lr, weight_decay=1e-2, fused=True)
-    steps_per_epoch = len(images) // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr, total_steps=epochs * steps_per_epoch, pct_start=0.2
-    )
-    classifier.train()
-    for _ in range(epochs):
-        order = torch.randperm(len(images), generator=generator)[: steps_per_epoch * batch_size]
-        for index in order.split(batch_size):
-            x = _shifted_and_turned(images[index].float() / 255, generator)
-            loss = F.cross_entropy(classifier(x.contiguous(memory_format=torch.channels_last)), labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return classifier.eval()
-
-
-@torch.inference_mode()
-def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """The share in [0, 1] of images whose largest logit is their label.
-
-    images: (N, 1, 28, 28), uint8 or float in [0, 1]; labels: (N,) in 0..9.
-    """
-    correct = 0
-    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        correct += int((classifier(x).argmax(1) == y).sum())
-    return correct / len(labels)
-
-
-def save_classifier(classifier: DigitClassifier, path: Path) -> None:
-    """Write the weights to `path`, whole or not at all; its folder is made if it is missing."""
+def save_digits(classifier: DigitClassifier, path: str | Path, about: dict[str, Any]) -> None:
+    """Write the weights in half precision, with the architecture and `about` as metadata, whole or not at all."""
+    halves = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in classifier.state_dict().items()
+    }
+    metadata = {"net": json.dumps(classifier.settings), "about": json.dumps(about)}
     with write_atomically(path) as temporary:
-        torch.save(classifier.state_dict(), temporary)
+        temporary.write_bytes(save(halves, metadata))
 
 
-def load_classifier(path: Path) -> DigitClassifier:
-    """Read what `save_classifier` wrote; the network comes back on the CPU in eval mode."""
-    classifier = DigitClassifier()
-    classifier.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+def load_digits(name: str | Path) -> DigitClassifier:
+    """A shipped classifier, "features" or "judge", or one of a file of `save_digits`; on the CPU, in eval mode.
+
+    Raises ValueError, in one line, for a name that is neither.
+    """
+    if name in SHIPPED:
+        with as_file(files("denoiselab.evaluation") / f"digit_{name}.safetensors") as path:
+            return _read(path)
+    if not Path(name).is_file():
+        raise ValueError(f"classifier {str(name)!r}: allowed are {', '.join(SHIPPED)}, or a file of save_digits")
+    return _read(Path(name))
+
+
+def _read(path: Path) -> DigitClassifier:
+    with safe_open(path, "pt") as file:
+        classifier = DigitClassifier(**json.loads(file.metadata()["net"]))
+        classifier.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     return classifier.to(memory_format=torch.channels_last).eval()
 
 
-def digit_classifier(
-    cache: Path,
-    train_images: Tensor,
-    train_labels: Tensor,
-    test_images: Tensor,
-    test_labels: Tensor,
-    *,
-    seed: int = 0,
-    epochs: int = 3,
-) -> DigitClassifier:
-    """The classifier kept in the file `cache`, or, where there is none, one trained now and kept there.
+def about_digits(name: str) -> dict[str, Any]:
+    """What `save_digits` was told of a shipped classifier."""
+    with as_file(files("denoiselab.evaluation") / f"digit_{name}.safetensors") as path, safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["about"])  # type: ignore[no-any-return]
 
-    Images are (N, 1, 28, 28) uint8, labels (N,). Raises ValueError where the accuracy on the test images is
-    under 0.99, kept file or not: a weak judge would pass a weak generator. A weak network is not written.
-    """
-    cache = Path(cache)
-    kept = cache.exists()
-    if kept:
-        classifier = load_classifier(cache)
-    else:
-        classifier = train_classifier(train_images, train_labels, seed=seed, epochs=epochs)
-    reached = accuracy(classifier, test_images, test_labels)
-    if reached < MINIMUM_ACCURACY:
-        what = f"the digit classifier in {cache}" if kept else f"a classifier trained for {epochs} epochs"
-        raise ValueError(
-            f"{what} recognises {reached:.2%} of the test images; at least {MINIMUM_ACCURACY:.0%} is needed"
-        )
-    if not kept:
-        save_classifier(classifier, cache)
-    return classifier
+
+def as_floats(images: Tensor) -> Tensor:
+    """Images uint8, or float in [0, 1], as float32 in [0, 1]."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+@torch.inference_mode()
+def features(classifier: DigitClassifier, images: Tensor, batch_size: int = 500) -> Tensor:
+    """The classifier's features of images (N, 1, 28, 28), uint8 or float in [0, 1]: (N, F) float64 on the CPU."""
+    device = next(classifier.parameters()).device
+    batches = [classifier.features(as_floats(x.to(device))).cpu() for x in images.split(batch_size)]
+    return torch.cat(batches).double()
+
+
+@torch.inference_mode()
+def read_digits(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """The digit that the classifier sees in each image (N, 1, 28, 28), uint8 or float in [0, 1]: (N,) in 0..9."""
+    device = next(classifier.parameters()).device
+    return torch.cat([classifier(as_floats(x.to(device))).argmax(1).cpu() for x in images.split(batch_size)])

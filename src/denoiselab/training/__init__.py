@@ -1,6 +1,7 @@
 """Training: the LightningModules, their callbacks, and the Trainer they run in."""
 
 from denoiselab.training.callbacks import Checkpoints, LossCurve, Metrics, NotFinite, Preempted
+from denoiselab.training.classifier import Classifier, ClassifierModule
 from denoiselab.training.ema import EMA
 from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
@@ -13,6 +14,8 @@ __all__ = [
     "EMA",
     "Checkpoints",
     "ClassModule",
+    "Classifier",
+    "ClassifierModule",
     "DenoisedPanels",
     "LossCurve",
     "Metrics",

@@ -1,4 +1,4 @@
-"""The three LightningModules: single-step denoiser, time-conditioned and class-conditioned denoisers.
+"""The LightningModules of the denoisers: single-step, time-conditioned and class-conditioned.
 
 Training has one clock, the global step: times, noise and class dropout of a step are drawn for the global batch (all
 ranks together) from a generator keyed by (seed, step), and every rank takes its own rows. A resumed run therefore
@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,12 +17,10 @@ from torch import Tensor, nn
 from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
 from denoiselab.training.optimizer import Optimizer
+from denoiselab.training.step import Batch, StepModule
 
-Batch = tuple[Tensor, Tensor]  # x_0 (B, C, H, W) in [0, 1], labels (B,)
-
-
-class PixelModule(L.LightningModule):
-    """What the three have in common: a network, a Gaussian path, a mean squared error, one clock.
+class PixelModule(StepModule):
+    """What the three denoisers have in common: a Gaussian path and a mean squared error.
 
     Args:
         net: the network.
@@ -34,11 +31,8 @@ class PixelModule(L.LightningModule):
     """
 
     def __init__(self, net: nn.Module, path: GaussianPath, prediction: str, optimizer: Optimizer, seed: int) -> None:
-        super().__init__()
-        self.net, self.path, self.prediction, self.seed = net, path, prediction, seed
-        self.optimizer_settings = optimizer
-        # The resolved configuration as a plain container; train.py sets it, checkpoints carry it.
-        self.run_config: dict[str, Any] = {}
+        super().__init__(net, optimizer, seed)
+        self.path, self.prediction = path, prediction
 
     @property
     def num_classes(self) -> int:
@@ -82,12 +76,12 @@ class PixelModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x_0, labels = batch
-        B, world, rank = len(x_0), self.trainer.world_size, self.global_rank
+        B, world = len(x_0), self.trainer.world_size
         generator = torch.Generator(x_0.device).manual_seed(key(self.seed, self.global_step, "training"))
         t = self.times(B * world, generator)
         eps = torch.randn(B * world, *x_0.shape[1:], generator=generator, device=x_0.device)
         u = torch.rand(B * world, generator=generator, device=x_0.device)
-        rows = slice(rank * B, (rank + 1) * B)
+        rows = self.rows(B)
         return self.loss(x_0, t[rows], eps[rows], self.drop(self.condition(labels), u[rows]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
@@ -100,40 +94,7 @@ class PixelModule(L.LightningModule):
             eps.append(torch.randn(x_0.shape[1:], generator=generator))
         device = x_0.device
         loss = self.loss(x_0, torch.cat(t).to(device), torch.stack(eps).to(device), self.condition(labels))
-        self.log("val_loss", loss, batch_size=len(x_0), sync_dist=True, logger=False)  # Metrics does that
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer_settings.build(self.parameters())
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        lr = self.optimizer_settings.learning_rate(
-            self.global_step, int(self.trainer.num_training_batches), int(self.trainer.max_epochs or 1)
-        )
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = lr
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        # Lightning's own refuses a fused optimizer under mixed precision, for the sake of a loss scaler that bf16
-        # does not have.
-        if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.run_config
-        checkpoint["world_size"] = self.trainer.world_size
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ValueError for another number of ranks: the steps of an epoch would be others, and the clock wrong."""
-        saved, ours = checkpoint["world_size"], self.trainer.world_size
-        if saved != ours:
-            raise ValueError(
-                f"trainer.devices: the run to resume had {saved} ranks, this has {ours}; allowed is {saved}"
-            )
+        self.log_validation(loss, len(x_0))
 
 
 class OneStepModule(PixelModule):

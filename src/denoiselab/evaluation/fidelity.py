@@ -1,0 +1,93 @@
+"""How alike two sets of images are, in the features of a classifier: (N, F) float64 each, as `digits.features` gives.
+
+None of it depends on the order of the images.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+CHUNK = 1000  # rows of a distance matrix held at once
+
+
+class _Given(nn.Module):
+    """What torchmetrics takes for its feature network: the features are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """The squared Fréchet distance of the Gaussians fitted to two sets (Heusel et al. 2017, equation 6), >= 0.
+
+    real: (N, F), generated: (M, F), N and M at least 2. Computed by torchmetrics in double precision. A covariance of
+    few images is biased and the distance with it, upwards: compare sets of one size.
+    """
+    for name, x in (("real", real), ("generated", generated)):
+        if len(x) < 2:
+            raise ValueError(f"a covariance needs at least two images, {name} has {len(x)}")
+    distance = FrechetInceptionDistance(feature=_Given(real.shape[1])).set_dtype(torch.float64)
+    distance.update(real.double(), real=True)
+    distance.update(generated.double(), real=False)
+    return max(float(distance.compute()), 0.0)  # of equal sets rounding leaves -1e-13
+
+
+def kth_distances(x: Tensor, k: int) -> Tensor:
+    """The distance of each row of x (N, F) to its k-th nearest other row, (N,) float32.
+
+    Raises ValueError unless there are more than k rows.
+    """
+    if not 1 <= k < len(x):
+        raise ValueError(f"k={k}: allowed is 1 to {len(x) - 1}, the other images of a set of {len(x)}")
+    x = x.float()
+    # The nearest of all is the row itself.
+    return torch.cat([torch.cdist(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(CHUNK)])
+
+
+def neighbourhood_scores(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, Tensor]:
+    """Precision, recall, density and coverage, each as a value per image whose mean is the score.
+
+    Every image has a ball that reaches its k-th nearest neighbour in its own set. Precision (M,): whether a generated
+    image is in a real one's ball; recall (N,): whether a real image is in a generated one's (Kynkäänniemi et al. 2019,
+    arXiv:1904.06991, equation 2). Density (M,): how many real balls a generated image is in, over k, about 1 for real
+    images; coverage (N,): whether a generated image is in a real one's ball (Naeem et al. 2020, arXiv:2002.09797,
+    equations 3 and 4). Recall rewards outliers among the generated; coverage does not.
+
+    Args:
+        real: (N, F).
+        generated: (M, F).
+        k: neighbours.
+    """
+    real, generated = real.float(), generated.float()
+    real_radii, generated_radii = kth_distances(real, k), kth_distances(generated, k)
+    recall, coverage = [], []
+    inside = torch.zeros(len(generated))
+    for rows, radii in zip(real.split(CHUNK), real_radii.split(CHUNK), strict=True):
+        distances = torch.cdist(rows, generated)  # (CHUNK, M)
+        within = distances <= radii[:, None]
+        inside += within.sum(0)
+        coverage.append(within.any(1))
+        recall.append((distances <= generated_radii).any(1))
+    return {
+        "precision": (inside > 0).double(),
+        "recall": torch.cat(recall).double(),
+        "density": inside.double() / k,
+        "coverage": torch.cat(coverage).double(),
+    }
+
+
+def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
+    """The root mean squared difference of each image to the most similar of the others, (N,) float32.
+
+    images: (N, C, H, W) and others: (M, C, H, W), float in [0, 1]. Of samples and training images it tells how far a
+    model has only remembered, beside the same of test images.
+    """
+    flat = others.flatten(1).float()
+    nearest = [torch.cdist(rows, flat).amin(1) for rows in images.flatten(1).float().split(CHUNK)]
+    return torch.cat(nearest) / flat.shape[1] ** 0.5

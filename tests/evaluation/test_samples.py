@@ -1,0 +1,107 @@
+"""The evaluator, itself tested on what is known: real digits, disturbed more and more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from denoiselab.data import MNIST
+from denoiselab.evaluation import Evaluator, features, frechet_distance
+
+N = 600
+
+
+@pytest.fixture(scope="module")
+def evaluator(mnist: MNIST) -> Evaluator:
+    """Against a tenth of the data: quick, and as good for what is tested."""
+    return Evaluator(
+        mnist.train_images[:6000], mnist.train_labels[:6000], mnist.test_images[:2000], mnist.test_labels[:2000]
+    )
+
+
+@pytest.fixture(scope="module")
+def real(mnist: MNIST) -> tuple[Tensor, Tensor]:
+    """Training images that the evaluator has not: what a perfect model would draw."""
+    return mnist.train_images[6000 : 6000 + N].float() / 255, mnist.train_labels[6000 : 6000 + N]
+
+
+def disturbed(images: Tensor, kind: str, strength: float) -> Tensor:
+    if strength == 0:
+        return images
+    if kind == "noise":
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+        return (images + strength * noise).clamp(0, 1)
+    return gaussian_blur(images, [9, 9], [strength, strength])
+
+
+@pytest.mark.parametrize(("kind", "strengths"), [("noise", (0, 0.1, 0.2, 0.4, 0.8)), ("blur", (0, 0.6, 1.0, 1.5, 2.5))])
+def test_the_more_images_are_disturbed_the_worse_they_measure(
+    evaluator: Evaluator, real: tuple[Tensor, Tensor], kind: str, strengths: tuple[float, ...]
+) -> None:
+    images, labels = real
+    found = [evaluator.measure(disturbed(images, kind, strength), labels) for strength in strengths]
+    distances = [each["frechet_distance"]["value"] for each in found]
+    assert distances == sorted(distances) and distances[1] > 1.1 * distances[0]
+    for name in ("accuracy", "coverage", "density"):
+        values = [each[name]["value"] for each in found]
+        assert all(later <= earlier + 0.01 for earlier, later in zip(values, values[1:], strict=False)), (name, values)
+        assert values[-1] < values[0] - 0.1
+    assert found[0]["accuracy"]["value"] > 0.98
+
+
+def test_the_order_of_images_does_not_matter(evaluator: Evaluator, real: tuple[Tensor, Tensor]) -> None:
+    images, labels = real
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
+    one, other = evaluator.measure(images, labels), evaluator.measure(images[order], labels[order])
+    for name, measured in one.items():
+        if isinstance(measured, dict) and "value" in measured:
+            assert other[name]["value"] == pytest.approx(measured["value"], abs=1e-6), name
+    assert one["accuracy_per_digit"] == other["accuracy_per_digit"]
+
+
+def test_numbers_are_a_function_of_images_and_seed(evaluator: Evaluator, real: tuple[Tensor, Tensor]) -> None:
+    images, labels = real
+    assert evaluator.measure(images, labels) == evaluator.measure(images, labels)
+    as_bytes = evaluator.measure((images * 255).round().to(torch.uint8), labels)
+    assert as_bytes["frechet_distance"]["value"] == pytest.approx(
+        evaluator.measure(images, labels)["frechet_distance"]["value"], abs=1e-4
+    )
+
+
+def test_remembered_images_are_found_out(evaluator: Evaluator, real: tuple[Tensor, Tensor], mnist: MNIST) -> None:
+    new = evaluator.measure(real[0], real[1])
+    assert new["memorised"]["value"] < 0.05
+    copied = evaluator.measure(torch.cat([real[0][:300], mnist.train_images[:300].float() / 255]), None)
+    assert copied["memorised"]["value"] > 0.49
+    assert "accuracy" not in copied
+
+
+def test_floors_are_what_real_images_measure(evaluator: Evaluator, real: tuple[Tensor, Tensor]) -> None:
+    floors, found = evaluator.floors(N), evaluator.measure(*real)
+    assert floors["train_subset"]["samples"] == N and floors["train_half"]["samples"] == 3000
+    floor = floors["train_subset"]
+    assert found["frechet_distance"]["value"] == pytest.approx(floor["frechet_distance"]["value"], rel=0.3)
+    assert floors["train_half"]["frechet_distance"]["value"] < floor["frechet_distance"]["value"]
+    assert floor["accuracy"]["value"] > 0.99
+    assert floor["coverage"]["value"] == pytest.approx(found["coverage"]["value"], abs=0.06)
+
+
+def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST) -> None:
+    """10,000 training images against the whole test set: which they are moves the distance by less than 10 %."""
+    splits = (mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels)
+    evaluators = [Evaluator(*splits, seed=seed) for seed in range(3)]
+    reference = evaluators[0].reference
+    floors = []
+    for each in evaluators:
+        subset, _ = each.floor_images(10_000)
+        floors.append(frechet_distance(reference, features(each.features, each.train_images[subset])))
+    assert max(floors) < 1.1 * min(floors)
+
+
+def test_too_few_samples_and_labels_are_refused(evaluator: Evaluator) -> None:
+    with pytest.raises(ValueError, match="samples=99: allowed are 100 or more"):
+        evaluator.measure(torch.rand(99, 1, 28, 28), None)
+    with pytest.raises(ValueError, match="every sample needs one label, got 120 samples and 7 labels"):
+        evaluator.measure(torch.rand(120, 1, 28, 28), torch.zeros(7, dtype=torch.long))

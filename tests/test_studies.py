@@ -1,0 +1,111 @@
+"""edit=evaluate from the command line's words to metrics.json and its pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from composing import ROOT, answer, checked, load_script, run_script
+from PIL import Image
+
+from denoiselab.data import MNIST
+from denoiselab.evaluation import Evaluator
+from denoiselab.jobs import load_image
+
+sample = load_script("sample")
+WORDS = ("edit=evaluate", "edit.samples=100", "edit.guidance_scales=[1,3]", "edit.steps=[2]", "logger=none")
+QUIET = ("fabric.accelerator=cpu", "progress_bar=false")
+
+
+@pytest.fixture(scope="session")
+def digit_run(class_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class model that says it was trained on MNIST."""
+    directory = Path(shutil.copytree(class_run, tmp_path_factory.mktemp("digit") / "run"))
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    config["data"]["_target_"] = "denoiselab.data.MNIST"
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    return directory
+
+
+def words(digit_run: Path, *others: str) -> tuple[str, ...]:
+    return (f"backbone.run={digit_run}", *WORDS, f"edit.data_root={ROOT / 'data'}", *QUIET, *others)
+
+
+@pytest.fixture(scope="session")
+def study(digit_run: Path, mnist: MNIST, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with two jobs of 100 samples."""
+    directory = tmp_path_factory.mktemp("study")
+    assert sample.sample(checked(*words(digit_run), script="sample"), directory) == 0
+    return directory
+
+
+def metrics(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "metrics.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_a_run_leaves_numbers_and_pictures(study: Path) -> None:
+    found = metrics(study)
+    assert [row["guidance_scale"] for row in found["rows"]] == [1, 3]
+    for row in found["rows"]:
+        assert (row["model"], row["epoch"], row["evaluations"], row["samples"]) == ("class_flow", 1, 2, 100)
+        assert 0 <= row["frechet_distance"]["low"] <= row["frechet_distance"]["value"] <= row["frechet_distance"]["high"]
+        assert set(row["accuracy_per_digit"]) == set("0123456789")
+    assert found["floors"]["train_subset"]["samples"] == 100
+    # Three steps of training: noise, which no judge mistakes for digits.
+    floor = found["floors"]["train_subset"]["frechet_distance"]["value"]
+    assert all(row["frechet_distance"]["value"] > 3 * floor for row in found["rows"])
+    assert len(list((study / "images").iterdir())) == 200
+    pictures = {path.name for path in (study / "figures").iterdir()}
+    assert pictures == {f"{name}.png" for name in ("evaluate", "evaluate_preview", "quality", "misread", "misread_preview")}
+    assert not (study / "frames").exists()
+
+
+def test_the_numbers_are_those_of_the_images(study: Path, mnist: MNIST) -> None:
+    splits = (mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels)
+    images = torch.stack([load_image(study / "images" / f"g3_s2_{n:03d}.png") for n in range(100)])
+    measured = Evaluator(*splits).measure(images, torch.arange(100) % 10)
+    row = metrics(study)["rows"][1]
+    assert {name: row[name] for name in measured} == measured
+
+
+def test_two_ranks_find_the_same(study: Path, digit_run: Path, tmp_path: Path) -> None:
+    done = run_script(
+        *words(digit_run, "fabric.devices=2", f"hydra.run.dir={tmp_path / 'two'}"), script="sample", folder=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert metrics(tmp_path / "two") == metrics(study)
+    assert "floor: train subset" in done.stdout
+
+
+def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(study, tmp_path / "copy"))
+    before = (directory / "figures" / "quality.png").read_bytes()
+    config = checked(*words(digit_run, f"beside=[{study}]"), script="sample")
+    assert sample.sample(config, directory) == 0
+    assert metrics(directory) == metrics(study)
+    assert (directory / "figures" / "quality.png").read_bytes() != before
+    with Image.open(directory / "figures" / "quality.png") as picture:
+        assert picture.height == 600
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        ("edit.samples=99", "edit.samples=99: allowed is 100 or more"),
+        ("beside=[nowhere]", "beside=nowhere: allowed is run directories of edit=evaluate"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(digit_run: Path, mistake: str, line: str) -> None:
+    assert answer(*words(digit_run, mistake), script="sample").startswith(f"error: {line}")
+
+
+def test_other_models_are_refused(class_run: Path, one_step_run: Path) -> None:
+    said = answer(f"backbone.run={class_run}", *WORDS, script="sample")
+    assert said == "error: edit=evaluate: allowed is for models of data=mnist: digits are what the judges know"
+    said = answer(f"backbone.run={class_run}", "edit=generate", f"beside=[{class_run}]", script="sample")
+    assert "allowed is empty but for edit=evaluate" in said
