@@ -96,6 +96,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         config["seed"],
         progress=config["progress_bar"] and fabric.is_global_zero,
         record=config["animate"],
+        guidance_interval=config["guidance_interval"],
+        guidance_rescale=config["guidance_rescale"],
     )
     record = {
         "config": config,

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from denoiselab.config.check import (
     ACCELERATORS,
     ConfigError,
+    check_interval,
     check_ranks,
     check_solver,
     one_of,
@@ -29,6 +30,7 @@ from denoiselab.edit.names import INCREMENTAL
 
 MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch")
+EARLIER = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}  # what runs without these keys were made with
 
 
 def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -68,13 +70,17 @@ def _check_targets(config: dict[str, Any]) -> None:
 
 
 def read_record(directory: Path, key: str) -> dict[str, Any]:
-    """run.json of a run directory of sample.py."""
+    """run.json of a run directory of sample.py, with the keys that it lacks where an earlier version wrote it."""
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        record["config"]["edit"]["name"], record["images"], record["inputs"]
+        edit = record["config"]["edit"]
+        edit["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
+    record["config"] = EARLIER | record["config"]
+    if edit["name"] == "generate":
+        edit.setdefault("shift", 1.0)
     return record  # type: ignore[no-any-return]
 
 
@@ -112,12 +118,17 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     require(config["batch_size"] > 0, "batch_size", config["batch_size"], "a positive number of images")
     most = config["max_batch"]
     require(most is None or most > 0, "max_batch", most, "null (all at once) or a positive number of images")
+    check_interval("guidance_interval", config["guidance_interval"])
+    require(0 <= config["guidance_rescale"] <= 1, "guidance_rescale", config["guidance_rescale"], "0 to 1")
     fabric = config["fabric"]
     one_of("fabric.accelerator", fabric["accelerator"], ACCELERATORS)
     check_ranks("fabric", fabric)
     indices = time_indices(config)
     backbone, edit = config["backbone"], config["edit"]
     model = _check_backbone(backbone, set(asked), edit)
+    for key, off in EARLIER.items():
+        none = model["classes"] == 0 and config[key] != off
+        require(not none, key, config[key], f"{off}: this model has no classes to guide by")
     check_solver(config["solver"])
     variance = (config["solver"] or {}).get("variance")
     learned = model["classes"] is None
@@ -129,7 +140,7 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     if model["T"]:
         T = model["T"]
         lists = [("times", f"{len(indices)} steps", indices)]
-        lists += [("edit.steps", str(n), times.linspace(n)) for n in edit.get("steps") or []]
+        lists += [("edit.steps", str(n), times.shifted(n, edit["shift"])) for n in edit.get("steps") or []]
         for key, value, each in lists:
             distinct = len({max(1, round((index + 1) * T / times.INDICES)) for index in each})
             require(distinct == len(each), key, value, f"fewer on this model's path of {T}")
@@ -211,8 +222,13 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
         listed = edit.get(key)
         require(listed != [], f"edit.{key}", "[]", "one value or more")
         require(not listed or len(set(listed)) == len(listed), f"edit.{key}", listed, "values that differ")
-    for steps in edit.get("steps") or []:
-        require(2 <= steps <= times.INDICES, "edit.steps", steps, f"2 to {times.INDICES}")
+    if "shift" in edit:
+        shift = edit["shift"]
+        require(
+            edit["steps"] is not None or shift == 1, "edit.shift", shift, "1 without edit.steps (try times=shifted)"
+        )
+        for steps in edit["steps"] or []:
+            times.shifted(steps, shift, "edit")
     if "sigma" in edit:
         check_sigma(edit["sigma"], "edit.sigma")
     if edit.get("image") is not None:
