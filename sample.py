@@ -98,6 +98,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         config["seed"],
         progress=config["progress_bar"] and fabric.is_global_zero,
         record=config["animate"],
+        guidance_interval=config["guidance_interval"],
+        guidance_rescale=config["guidance_rescale"],
     )
     record = {
         "config": config,
@@ -149,6 +151,8 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
         "epoch": backbone.epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,
+        "guidance_interval": config["guidance_interval"],
+        "guidance_rescale": config["guidance_rescale"],
     }
     study = measure(edit, sampler, directory, Evaluator(*splits, device=backbone.device), about)
     print(table(study))

@@ -271,6 +271,149 @@ def test_guidance_of_the_class_unet_is_two_calls_of_it(scale: float) -> None:
     assert not torch.allclose(u, c, atol=1e-3)
 
 
+# --- the guidance interval and rescaling
+
+# Of PATHS["ddpm"], T = 300: t / T of X's times is 0.023, 1/3, 5/6.
+
+
+def both_alone() -> tuple[Estimate, Estimate]:
+    """The conditional estimate of X, and the guided one as it was without options."""
+    return Recording(True)(X, T, CLASSES), guide(5.0, learned_variance=True)[0](X, T, CLASSES)
+
+
+def same(got: Estimate, expected: Estimate, rows: slice | list[int] = slice(None)) -> None:
+    for name in ("x_0", "eps", "log_variance_weight"):
+        assert torch.equal(getattr(got, name)[rows], getattr(expected, name)[rows]), name
+
+
+@pytest.mark.parametrize("t", [torch.tensor(90), torch.tensor([90, 90, 90])])
+@pytest.mark.parametrize(("interval", "rows"), [((0.0, 0.2), 3), ((0.4, 1.0), 3), ((0.3, 0.4), 6), ([0, 0.3], 6)])
+def test_outside_of_its_interval_guidance_is_the_conditional_branch_alone(
+    t: Tensor, interval: tuple[float, float], rows: int
+) -> None:
+    inner = Recording(True)
+    got = Guide(inner, 5.0, ZERO, interval=interval)(X, t, CLASSES)
+    assert [len(x_t) for x_t, _, _ in inner.calls] == [rows]
+    same(got, Recording(True)(X, t, CLASSES) if rows == 3 else guide(5.0, True)[0](X, t, CLASSES))
+
+
+@given(seed=st.integers(0, 2**32), low=st.floats(0, 0.9), width=st.floats(0.01, 1), rescale=st.sampled_from([0, 0.7]))
+def test_each_row_of_a_batch_is_guided_by_its_own_time(seed: int, low: float, width: float, rescale: float) -> None:
+    interval = (low, min(low + width, 1))
+    t = torch.randint(1, 301, (3,), generator=torch.Generator().manual_seed(seed))
+    guided = Guide(Recording(True), 5.0, ZERO, interval=interval, rescale=rescale)
+    got = guided(X, t, CLASSES)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = guided(X[one], t[row], CLASSES[one])
+        for name in ("x_0", "eps", "log_variance_weight"):
+            torch.testing.assert_close(getattr(got, name)[one], getattr(alone, name), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_on_both_sides_of_the_interval_are_the_conditional_or_the_guided_bit_for_bit() -> None:
+    inner = Recording(True)
+    got = Guide(inner, 5.0, ZERO, interval=(0.2, 0.5))(X, T, CLASSES)
+    conditional, guided = both_alone()
+    same(got, conditional, [0, 2])
+    same(got, guided, [1])
+    assert len(inner.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["ddpm", "flow"])
+@pytest.mark.parametrize("end", [0.1, 0.2, 0.3, 0.7, 0.9])
+def test_the_ends_of_the_interval_are_in_it(name: str, end: float) -> None:
+    path = PATHS[name]
+    steps = path.times(10)
+    t = steps[(steps / path.T - end).abs().argmin()]
+    for interval in ((end, 1.0), (0.0, end)):
+        inner = Recording()
+        inner.path = path
+        Guide(inner, 5.0, ZERO, interval=interval)(X, t, CLASSES)
+        assert len(inner.calls[0][0]) == 6
+
+
+def test_the_defaults_change_nothing() -> None:
+    _, guided = both_alone()
+    same(Guide(Recording(True), 5.0, ZERO, interval=(0.0, 1.0), rescale=0.0)(X, T, CLASSES), guided)
+    same(Guide(Recording(True), 5.0, ZERO, interval=(0.01, 1.0))(X, T, CLASSES), guided)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_one_branch_has_nothing_to_rescale_or_to_leave_out(scale: float) -> None:
+    inner = Recording(True)
+    got = Guide(inner, scale, ZERO, interval=(0.9, 1.0), rescale=1.0)(X, T, CLASSES)
+    same(got, guide(scale, learned_variance=True)[0](X, T, CLASSES))
+    assert [len(x_t) for x_t, _, _ in inner.calls] == [3]
+
+
+@given(rescale=st.floats(0.01, 1))
+def test_a_rescaled_picture_has_that_much_of_the_conditional_ones_contrast(rescale: float) -> None:
+    conditional, guided = both_alone()
+    got = Guide(Recording(True), 5.0, ZERO, rescale=rescale)(X, T, CLASSES)
+
+    def std(x: Tensor) -> Tensor:
+        return x.flatten(1).double().std(1)
+
+    expected = (1 - rescale) * std(guided.x_0) + rescale * std(conditional.x_0)
+    torch.testing.assert_close(std(got.x_0), expected, rtol=1e-5, atol=0)
+    mean = guided.x_0.flatten(1).mean(1)
+    torch.testing.assert_close(got.x_0.flatten(1).mean(1), mean, rtol=0, atol=1e-5)
+    # Lin et al.'s equations 15 and 16 of the deviations from the mean
+    own = guided.x_0 - mean[:, None, None, None]
+    ratio = (std(conditional.x_0) / std(guided.x_0)).float()[:, None, None, None]
+    paper = rescale * (own * ratio) + (1 - rescale) * own
+    torch.testing.assert_close(got.x_0 - mean[:, None, None, None], paper, rtol=1e-5, atol=1e-5)
+    assert torch.equal(got.log_variance_weight, guided.log_variance_weight)
+
+
+@every_path
+@every_prediction
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (0.2, 0.8)])
+def test_a_rescaled_estimate_is_consistent_with_x_t(name: str, prediction: str, interval: tuple[float, float]) -> None:
+    path, t = PATHS[name], middle_times(PATHS[name])
+    net = Truth(normal(6, 6, 2, 4, 4))
+    guided = Guide(NetworkDenoiser(net, path, prediction), 7.0, ZERO, interval=interval, rescale=0.7)
+    got = guided(X, t, CLASSES)
+    back = path.add_noise(got.x_0, t, got.eps)
+    scale = 1 + float(got.x_0.abs().max() + got.eps.abs().max())
+    torch.testing.assert_close(back, X, rtol=0, atol=1e-6 * scale)
+
+
+def test_rescaling_is_the_same_picture_in_either_range_of_pixels() -> None:
+    """x -> 2 x - 1 takes [0, 1] to [-1, 1], and x -> 1 - x is a negated view."""
+    for factor, offset in ((2.0, -1.0), (-1.0, 1.0)):
+
+        class Moved(Recording):
+            def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+                estimate = super().__call__(x_t, t, condition)
+                return Estimate(factor * estimate.x_0 + offset, estimate.eps)  # noqa: B023
+
+        plain, moved = (Guide(kind(), 5.0, ZERO, rescale=1.0)(X, T, CLASSES).x_0 for kind in (Recording, Moved))
+        torch.testing.assert_close(moved, factor * plain + offset, rtol=0, atol=1e-4)
+
+
+def test_a_picture_of_one_grey_stays_it() -> None:
+    """What an untrained network may answer."""
+    path, t = PATHS["flow"], torch.tensor(0.5)
+    got = Guide(NetworkDenoiser(Truth(torch.full((6, 2, 4, 4), 0.25)), path, "x_0"), 7.0, ZERO, rescale=1.0)(
+        X, t, CLASSES
+    )
+    assert torch.equal(got.x_0, torch.full((3, 2, 4, 4), 0.25))
+    torch.testing.assert_close(path.add_noise(got.x_0, t, got.eps), X)
+
+
+@pytest.mark.parametrize("interval", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1.0), (0.0, 1.1), (0.5,), (0.0, float("nan"))])
+def test_an_interval_out_of_range_is_an_error(interval: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"guidance_interval=\[.*\]: allowed is \[low, high\] with 0 <= low < high"):
+        Guide(Recording(), 5.0, ZERO, interval=interval)
+
+
+@pytest.mark.parametrize("rescale", [-0.1, 1.1, float("nan")])
+def test_a_rescale_out_of_range_is_an_error(rescale: float) -> None:
+    with pytest.raises(ValueError, match=rf"guidance_rescale={rescale}: allowed is 0 to 1"):
+        Guide(Recording(), 5.0, ZERO, rescale=rescale)
+
+
 # --- thresholding and splitting
 
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from denoiselab.noise import GaussianPath, check_prediction
+from denoiselab.noise import GaussianPath, check_prediction, expand
+
+EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,31 @@ class Guide(Denoiser):
         scale: the guidance scale gamma, any real number.
         unconditional: the condition of the unconditional branch for one image, (1, ...); for a class model the zero
             vector (1, K).
+        interval: (low, high), where guidance acts: low <= t / T <= high (Kynkäänniemi et al. 2024, arXiv:2404.07724,
+            there in sigma). Outside of it the scale is 1, and the conditional branch is evaluated alone, on B; a batch
+            whose times lie on both sides is evaluated on 2B. Scale 0 stays unconditional at every time.
+        rescale: phi in [0, 1], how far the guided x_0 is brought to the standard deviation over (C, H, W) of the
+            conditional one (Lin et al. 2023, arXiv:2305.08891, equations 15 and 16); eps follows, so that x_t = alpha
+            x_0 + sigma eps stays. The paper multiplies the network's raw answer. Here x_0's deviations from its own
+            mean over (C, H, W) are multiplied and that mean stays the guided one, so that pixels in [0, 1] and in
+            [-1, 1] give the same picture, and a negated view the negated one. 0 is off.
+
+    Raises:
+        ValueError: an interval or a rescale out of range.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float, unconditional: Tensor) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        unconditional: Tensor,
+        *,
+        interval: Sequence[float] = EVERYWHERE,
+        rescale: float = 0.0,
+    ) -> None:
+        check_guidance(interval, rescale)
         self.denoiser, self.scale, self.unconditional = denoiser, scale, unconditional
-        self.path = denoiser.path
+        self.interval, self.rescale, self.path = tuple(interval), rescale, denoiser.path
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
         if condition is None:
@@ -99,19 +121,59 @@ class Guide(Denoiser):
         unconditional = self.unconditional.expand_as(condition)  # (B, ...)
         if self.scale == 0:
             return self.denoiser(x_t, t, unconditional)
+        inside = self._inside(t)
+        if inside is not None and not inside.any():
+            return self.denoiser(x_t, t, condition)
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([unconditional, condition]))  # 2B
-        return Estimate(
-            x_0=_mix(both.x_0, self.scale),
-            eps=_mix(both.eps, self.scale),
-            log_variance_weight=None if both.log_variance_weight is None else both.log_variance_weight.chunk(2)[1],
-        )
+        x_0, eps = _mix(both.x_0, self.scale), _mix(both.eps, self.scale)
+        if self.rescale:
+            rescaled = _rescaled(x_0, both.x_0.chunk(2)[1], self.rescale)
+            eps = eps + expand(self.path.alpha(t) / self.path.sigma(t), eps) * (x_0 - rescaled)
+            x_0 = rescaled
+        if inside is not None:
+            rows = inside.to(x_t.device).reshape(-1, 1, 1, 1)
+            x_0, eps = (
+                torch.where(rows, guided, each.chunk(2)[1]) for guided, each in ((x_0, both.x_0), (eps, both.eps))
+            )
+        weight = both.log_variance_weight
+        return Estimate(x_0, eps, None if weight is None else weight.chunk(2)[1])
+
+    def _inside(self, t: Tensor) -> Tensor | None:
+        """Whether each of the times is in the interval, () or (B,); None where all are, which costs no look at t.
+
+        Compared in float32, as the path's times are, so that the ends are inside whatever their last bit.
+        """
+        if self.interval == EVERYWHERE:
+            return None
+        share = self.path.normalise(torch.as_tensor(t))
+        low, high = self.interval
+        return (low <= share) & (share <= high)
+
+
+def check_guidance(interval: Sequence[float], rescale: float) -> None:
+    """Raises ValueError unless `Guide` takes them."""
+    if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1:
+        raise ValueError(f"guidance_interval={list(interval)}: allowed is [low, high] with 0 <= low < high <= 1")
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"guidance_rescale={rescale}: allowed is 0 to 1")
 
 
 def _mix(both: Tensor, scale: float) -> Tensor:
     """u_uncond + scale (u_cond - u_uncond), (B, C, H, W), of the two halves of a (2B, C, H, W)."""
     unconditional, conditional = both.chunk(2)
     return unconditional + scale * (conditional - unconditional)
+
+
+def _rescaled(x_0: Tensor, conditional: Tensor, rescale: float) -> Tensor:
+    """x_0 (B, C, H, W) with (1 - rescale) of its own standard deviation and `rescale` of the conditional one's."""
+    mean, own, wanted = (
+        x_0.mean((1, 2, 3), keepdim=True),
+        x_0.std((1, 2, 3), keepdim=True),
+        conditional.std((1, 2, 3), keepdim=True),
+    )
+    ratio = wanted / own.clamp(min=torch.finfo(own.dtype).eps)  # a picture of one grey has nothing to scale
+    return mean + (1 - rescale + rescale * ratio) * (x_0 - mean)
 
 
 class Threshold(Denoiser):

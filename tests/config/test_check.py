@@ -83,6 +83,19 @@ MISTAKES = [
         "callbacks.samples.guidance_scale=nan: allowed is null (off) or a finite number",
     ),
     (
+        ["callbacks.samples.guidance_interval=[0.5,0.5]"],
+        "callbacks.samples.guidance_interval=[0.5, 0.5]: allowed is [low, high] with 0 <= low < high <= 1, times as "
+        "shares of the noisiest",
+    ),
+    (
+        ["callbacks.samples.guidance_interval=[0,1]", "callbacks.samples.guidance_scale=null"],
+        "callbacks.samples.guidance_interval=[0.0, 1.0]: allowed is null: callbacks.samples.guidance_scale is null",
+    ),
+    (
+        [TIME, "callbacks.samples.guidance_interval=[0,0.5]"],
+        "callbacks.samples.guidance_interval=[0.0, 0.5]: allowed is null: this model has no classes to guide by",
+    ),
+    (
         ["trainer.max_epochs=3", "callbacks.samples.epochs=[1,5]"],
         "callbacks.samples.epochs=[1, 5]: allowed is epochs from 1 to trainer.max_epochs=3",
     ),
@@ -177,6 +190,14 @@ def test_resume_allows_another_trainer_only(run: Path) -> None:
         assert answer(f"resume={run}", word).startswith(
             f"{word}: allowed beside resume are beside and trainer.{{max_epochs, "
         )
+
+
+def test_resume_takes_a_config_of_before_there_were_guidance_intervals(run: Path) -> None:
+    path = run / "config.yaml"
+    without = path.read_text().replace("    guidance_interval: null\n", "")
+    assert "guidance_interval" not in without and without != path.read_text()
+    path.write_text(without)
+    assert "guidance_interval" not in checked(f"resume={run}")["callbacks"]["samples"]
 
 
 def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:

@@ -102,6 +102,7 @@ def test_times_are_as_asked(words: dict[str, list[str]]) -> None:
     assert times() == list(range(990, -1, -30))
     assert times("times.stride=100", "times.first=300") == [300, 200, 100, 0]
     assert times("times=linspace", "times.steps=3") == [999, 500, 0]
+    assert times("times=shifted", "times.steps=5", "times.shift=3") == [999, 899, 749, 500, 0]
     assert times("times=explicit", "times.indices=[700,20,0]") == [700, 20, 0]
 
 
@@ -200,6 +201,18 @@ MISTAKES = [
     ),
     ("class", "times.stride=0", "times.stride=0: allowed is 1 to 999"),
     ("class", "times=linspace times.steps=1", "times.steps=1: allowed is 2 to 1000"),
+    ("class", "times=shifted times.steps=1", "times.steps=1: allowed is 2 to 1000"),
+    ("class", "times=shifted times.shift=0", "times.shift=0.0: allowed is a positive number"),
+    ("class", "times=shifted times.steps=900", "times.steps=900: allowed are fewer with times.shift=3, whose times"),
+    (
+        "time",
+        "times=shifted times.steps=200",
+        "times=200 steps: allowed is fewer on this model's path of 300",
+    ),
+    ("time", "edit.steps=[6,200] edit.shift=3", "edit.steps=200: allowed is fewer on this model's path of 300"),
+    ("class", "edit.steps=[6,900] edit.shift=3", "edit.steps=900: allowed are fewer with edit.shift=3, whose times"),
+    ("class", "edit.steps=[6] edit.shift=-1", "edit.shift=-1.0: allowed is a positive number"),
+    ("class", "edit.shift=3", "edit.shift=3.0: allowed is 1 without edit.steps (try times=shifted)"),
     ("time", "times.stride=3", "times=334 steps: allowed is fewer on this model's path of 300"),
     ("time", "edit.steps=[6,400]", "edit.steps=400: allowed is fewer on this model's path of 300"),
     ("class", "edit.steps=[1]", "edit.steps=1: allowed is 2 to 1000"),
@@ -221,6 +234,28 @@ MISTAKES = [
         "time",
         "edit=iterative edit.guidance_scale=5",
         "edit.guidance_scale=5.0: allowed is 1: this model has no classes to guide by",
+    ),
+    (
+        "class",
+        "guidance_interval=[0.8,0.2]",
+        "guidance_interval=[0.8, 0.2]: allowed is [low, high] with 0 <= low < high <= 1, times as shares of the "
+        "noisiest",
+    ),
+    ("class", "guidance_interval=[0.2]", "guidance_interval=[0.2]: allowed is [low, high] with"),
+    ("class", "guidance_interval=[0,nan]", "guidance_interval=[0.0, nan]: allowed is [low, high] with"),
+    ("class", "guidance_interval=0.2", "guidance_interval=0.2: allowed is a list"),
+    ("class", "guidance_interval=null", "guidance_interval=null: allowed is a value"),
+    ("class", "guidance_rescale=1.5", "guidance_rescale=1.5: allowed is 0 to 1"),
+    ("class", "guidance_rescal=0.5", "... (did you mean guidance_rescale?)"),
+    (
+        "time",
+        "guidance_interval=[0,0.5]",
+        "guidance_interval=[0.0, 0.5]: allowed is [0.0, 1.0]: this model has no classes to guide by",
+    ),
+    (
+        "time",
+        "guidance_rescale=0.5",
+        "guidance_rescale=0.5: allowed is 0.0: this model has no classes to guide by",
     ),
     ("class", "edit.count=0", "edit.count=0: allowed is 1 or more"),
     ("class", "edit=inpaint edit.jump=0", "edit.jump=0: allowed is 1 or more"),
@@ -274,11 +309,16 @@ MISTAKES = [
         "backbone=checkpont: allowed are checkpoint, deepfloyd, tiny_if (did you mean checkpoint?)",
     ),
     ("class", "solver=dpmp", "solver=dpmp: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean dpmpp?)"),
-    ("class", "times=linspac", "times=linspac: allowed are explicit, linspace, strided (did you mean linspace?)"),
+    (
+        "class",
+        "times=linspac",
+        "times=linspac: allowed are explicit, linspace, shifted, strided (did you mean linspace?)",
+    ),
     (
         "class",
         "edit.promts=[1]",
-        "edit.promts: unknown key; allowed are name, prompts, count, guidance_scales, steps (did you mean prompts?)",
+        "edit.promts: unknown key; allowed are name, prompts, count, guidance_scales, steps, shift (did you mean "
+        "prompts?)",
     ),
     ("class", "+edit.promts=[1]", "... (did you mean prompts?)"),
     ("class", "edt=anagram", "... (did you mean edit?)"),
@@ -383,6 +423,19 @@ def test_a_run_is_repeated_as_it_was(recorded: tuple[Path, dict[str, Any]]) -> N
     assert checked(f"from_run={directory}") == config
     elsewhere = checked(f"from_run={directory}", "fabric.devices=2", "max_batch=4", "hydra.run.dir=x", "logger=none")
     assert elsewhere == config | {"max_batch": 4, "logger": {}, "fabric": config["fabric"] | {"devices": 2}}
+
+
+def test_a_run_of_an_earlier_version_is_repeated_and_gone_on_with(words: dict[str, list[str]], tmp_path: Path) -> None:
+    """Its run.json lacks the keys that came later."""
+    config = checked(*words["class"], "edit.steps=[3]")
+    before = {key: value for key, value in config.items() if not key.startswith("guidance")}
+    before["edit"] = {key: value for key, value in config["edit"].items() if key != "shift"}
+    save_record(tmp_path / "run.json", {"config": before, "inputs": input_files(config), "images": {}})
+    assert checked(f"from_run={tmp_path}") == config
+    same_run(config, tmp_path)
+    for key in ("guidance_rescale=0.5", "edit.shift=3.0"):
+        other = checked(*words["class"], "edit.steps=[3]", key)
+        assert line_of(lambda: same_run(other, tmp_path)).startswith(f"{key}: allowed in hydra.run.dir")  # noqa: B023
 
 
 @pytest.mark.parametrize("word", ["seed=8", "edit=blur", "edit.count=3", "backbone.file=best.ckpt", "batch_size=3"])

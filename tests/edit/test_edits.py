@@ -30,6 +30,7 @@ from denoiselab.edit import (
     make_factors,
     make_view,
 )
+from denoiselab.edit.times import linspace
 from denoiselab.noise import DDPM, Cosine, GaussianPath, ImageNoise, RectifiedFlow
 
 PATHS: dict[str, GaussianPath] = {"ddpm": DDPM(300, 1e-4, 0.02), "cosine": Cosine(1000), "flow": RectifiedFlow()}
@@ -262,6 +263,43 @@ def test_the_network_runs_once_a_step(name: str, scale: float) -> None:
             assert set(backbone.denoiser.calls) == {job.count * branches}
 
 
+@pytest.mark.parametrize("name", ["iterative", "generate", "sdedit", "inpaint", "anagram", "hybrid"])
+def test_guidance_acts_in_the_samplers_interval_in_every_edit(name: str) -> None:
+    """Both branches on the steps in it, one on the others, at half the cost."""
+    backbone, edit = Toy(PATHS["flow"]), EDITS[name]
+    backbone.guidance_scale = 7.0
+    if name == "iterative":
+        edit = Iterative(image=PHOTO, prompt="a", guidance_scale=7.0)
+    sampler = Sampler(backbone, guidance_interval=[0.2, 0.6])
+    for job in [job for job in edit.jobs(sampler) if not job.given]:
+        backbone.denoiser.calls.clear()
+        steps = edit.make(sampler, job, range(job.count))["frames"].shape[1] - 1
+        times = sampler.path_times(sampler.times)[-1 - steps : -1]
+        views = 2 if name in ("anagram", "hybrid") else 1
+        expected = [job.count * views * (2 if 0.2 <= t <= 0.6 else 1) for t in times]
+        assert len(set(expected)) == 2
+        assert backbone.denoiser.calls[-steps:] == expected  # iterative's one step comes first
+
+
+def test_rescaling_keeps_a_guided_picture_at_the_prompts_contrast() -> None:
+    edit = Generate(prompts=["a"], guidance_scales=[1.3])
+    for low in (0.0, -1.0):
+        backbone = Toy(PATHS["cosine"], low)
+        plain, rescaled = (edit.run(backbone, guidance_rescale=phi).images for phi in (0.0, 1.0))
+        guided = picture("") + 1.3 * (picture("a") - picture(""))
+        close(plain, guided.clamp(0, 1))
+        deviation = guided - guided.mean()
+        close(rescaled, (guided.mean() + deviation / deviation.std() * picture("a").std()).clamp(0, 1))
+
+
+def test_the_times_of_generates_steps_are_shifted() -> None:
+    sampler, edit = Sampler(Toy(PATHS["cosine"])), Generate(prompts=["a"], steps=[5], shift=3.0)
+    assert edit.times(sampler, 5).tolist() == [1000, 900, 750, 501, 1, 0]
+    assert torch.equal(edit.times(sampler, None), sampler.path_times(sampler.times))
+    even = Generate(prompts=["a"], steps=[5]).times(sampler, 5)
+    assert torch.equal(even, sampler.path_times(linspace(5)))
+
+
 def test_frames_are_kept_only_where_they_are_recorded() -> None:
     edit, sampler = EDITS["generate"], Sampler(Toy(PATHS["flow"]), record=False)
     assert edit.make(sampler, edit.jobs(sampler)[0], [0]).keys() == {""}
@@ -276,6 +314,9 @@ def test_frames_are_kept_only_where_they_are_recorded() -> None:
         (lambda: SDEdit(image=PHOTO, prompts=["a"], starts=[40]).run(Toy(PATHS["flow"])), r"edit.starts=40: allowed"),
         (lambda: Sampler(Toy(PATHS["ddpm"]), times=[*range(999, -1, -1)]), r"times=.*differ on a path of 300 steps"),
         (lambda: Sampler(Toy(PATHS["ddpm"]), solver={"name": "ddpmm"}), r"solver='ddpmm': allowed are"),
+        (lambda: Sampler(Toy(PATHS["flow"]), guidance_interval=[0.6, 0.2]), r"guidance_interval=\[0.6, 0.2\]: allowed"),
+        (lambda: Sampler(Toy(PATHS["flow"]), guidance_rescale=2), r"guidance_rescale=2: allowed is 0 to 1"),
+        (lambda: Generate(prompts=["a"], steps=[900], shift=3).run(Toy(PATHS["flow"])), r"edit.steps=900: .* fewer"),
         (lambda: Inpaint(image=PHOTO, mask=MASK, prompts=["a"], jump=0).run(Toy(PATHS["flow"])), r"edit.jump=0"),
         (
             lambda: Inpaint(image=PHOTO, mask=MASK, prompts=["a"], resamples=2).run(Toy(PATHS["flow"], solver="dpmpp")),

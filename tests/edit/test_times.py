@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from denoiselab.edit.times import check_start, explicit, linspace, resampled, strided
+from denoiselab.edit.times import check_start, explicit, linspace, resampled, shifted, strided
 from denoiselab.noise import DDPM, Cosine, RectifiedFlow
 
 
@@ -35,6 +35,32 @@ def test_linspace_is_diffusers_linspace(steps: int) -> None:
     assert linspace(steps) == scheduler.timesteps.tolist()
 
 
+@pytest.mark.parametrize("steps", [2, 5, 50, 1000])
+def test_a_shift_of_one_is_linspace(steps: int) -> None:
+    even = [round(999 * (1 - k / (steps - 1))) for k in range(steps)]
+    assert shifted(steps, 1.0) == shifted(steps, 1) == linspace(steps) == even
+
+
+def test_shifted_by_hand() -> None:
+    assert shifted(5, 3.0) == [999, 899, 749, 500, 0]  # 3 t / (1 + 2 t) of 1, 3/4, 1/2, 1/4, 0: 9/10, 3/4, 1/2
+    assert shifted(5, 1 / 3) == [999, 500, 250, 100, 0]
+
+
+@given(st.integers(2, 60), st.floats(0.1, 10))
+def test_shifting_falls_from_999_to_0_and_is_mirrored_by_the_inverse(steps: int, shift: float) -> None:
+    """With 1 / shift noise and clean swap: 1 - t' is the same function of 1 - t."""
+    try:
+        indices, mirrored = shifted(steps, shift), shifted(steps, 1 / shift)
+    except ValueError:
+        assume(False)
+    assert (indices[0], indices[-1], len(indices)) == (999, 0, steps)
+    assert all(a > b for a, b in pairwise(indices))
+    assert all(abs(a + b - 999) <= 1 for a, b in zip(indices, reversed(mirrored), strict=True))
+    noisy = sum(index >= 500 for index in indices)
+    even = sum(index >= 500 for index in linspace(steps))
+    assert noisy >= even if shift > 1 else noisy <= even
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -45,6 +71,13 @@ def test_linspace_is_diffusers_linspace(steps: int) -> None:
         (lambda: strided(30, 0), r"times.first=0: allowed"),
         (lambda: linspace(1), r"times.steps=1: allowed is 2 to 1000"),
         (lambda: linspace(1001), r"times.steps=1001"),
+        (lambda: shifted(1, 3.0), r"times.steps=1: allowed is 2 to 1000"),
+        (lambda: shifted(1, 3.0, "edit"), r"edit.steps=1: allowed is 2 to 1000"),
+        (lambda: shifted(9, 0.0), r"times.shift=0.0: allowed is a positive number"),
+        (lambda: shifted(9, float("nan")), r"times.shift=nan: allowed is a positive number"),
+        (lambda: shifted(9, float("inf")), r"times.shift=inf: allowed is a positive number"),
+        (lambda: shifted(900, 3.0), r"times.steps=900: allowed are fewer with times.shift=3, .* of 1000 steps"),
+        (lambda: shifted(3, 1e-6, "edit"), r"edit.steps=3: allowed are fewer with edit.shift=1e-06"),
         (lambda: explicit([]), r"times.indices=\[\]: allowed"),
         (lambda: explicit([900, 30]), r"times.indices=\[900, 30\]: .* not be clean"),
         (lambda: explicit([900, 900, 0]), r"allowed are indices that fall strictly"),

@@ -302,6 +302,9 @@ def test_guidance_needs_classes() -> None:
     assert isinstance(time_module.denoiser(), NetworkDenoiser)
     guided = class_module().denoiser(5.0)
     assert isinstance(guided, Guide) and guided.scale == 5 and torch.equal(guided.unconditional, torch.zeros(1, 10))
+    assert guided.interval == (0.0, 1.0)
+    within = class_module().denoiser(5.0, [0.2, 0.6])
+    assert isinstance(within, Guide) and within.interval == (0.2, 0.6)
 
 
 def test_bad_settings_are_named() -> None:

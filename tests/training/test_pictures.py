@@ -144,6 +144,27 @@ def test_another_runs_last_grid_stands_in_for_an_epoch_it_lacks(tmp_path: Path, 
         assert (together[4 + height : -2, 2:-2] == other).all()
 
 
+def test_a_grid_is_guided_in_its_interval(drawn: Path, tmp_path: Path) -> None:
+    """Of four Euler steps, at t = 1, 3/4, 1/2 and 1/4, one is guided; the grid without a class is as ever."""
+    interval = [0.6, 0.8]
+    make_run(tmp_path, 1, ema=0.7, kept=[1], callbacks=[sample_grids(tmp_path, [1], guidance_interval=interval)]).fit()
+    module = class_module()
+    module.load_state_dict(load(tmp_path / "checkpoints" / "epoch_001.ckpt")["state_dict"])
+    module.eval()
+    noise = ImageNoise(PICTURE_SEED, range(ROWS * len(DIGITS)), "sampling")
+    x, c = noise(torch.empty(ROWS * len(DIGITS), 1, 28, 28)), torch.eye(10)[torch.tensor(DIGITS * ROWS)]
+    with torch.no_grad():
+        for t in (1.0, 0.75, 0.5, 0.25):
+            estimate = module.denoiser(3.0 if t == 0.75 else 1.0)(x, torch.tensor(t), c)
+            x = x + (estimate.x_0 - estimate.eps) / STEPS
+    picture = cells(tmp_path / "figures" / "samples_epoch_001.png", len(DIGITS))
+    assert int((picture.int() - as_bytes(x).int()).abs().max()) <= 1
+    everywhere = cells(drawn / "figures" / "samples_epoch_001.png", len(DIGITS))
+    assert int((picture.int() - everywhere.int()).abs().max()) > 20
+    name = "figures/zero_class_epoch_001.png"
+    assert (tmp_path / name).read_bytes() == (drawn / name).read_bytes()
+
+
 def test_no_animation_where_none_is_wanted(tmp_path: Path) -> None:
     make_run(tmp_path, epochs=1, callbacks=[sample_grids(tmp_path, [1], animate=False, zero_class=False)]).fit()
     names = {path.name for path in (tmp_path / "figures").iterdir()}

@@ -164,6 +164,12 @@ def check_solver(solver: dict[str, Any] | None, learned: bool = True) -> None:
         require(0 <= solver["eta"] <= 1, "solver.eta", solver["eta"], "0 to 1")
 
 
+def check_interval(key: str, interval: list[float]) -> None:
+    """Raises ConfigError for an interval that `denoise.Guide` does not take."""
+    good = len(interval) == 2 and 0 <= interval[0] < interval[1] <= 1
+    require(good, key, interval, "[low, high] with 0 <= low < high <= 1, times as shares of the noisiest")
+
+
 def check_ranks(key: str, node: dict[str, Any]) -> None:
     """Raises ConfigError unless node has a number of devices and of nodes."""
     require(node["num_nodes"] > 0, f"{key}.num_nodes", node["num_nodes"], "a positive number of nodes")
@@ -255,6 +261,11 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
         bool(classes) or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by"
     )
     require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
+    interval = samples.get("guidance_interval")  # runs of earlier versions have none
+    if interval is not None:
+        none = "this model has no classes to guide by" if not classes else f"{key}.guidance_scale is null"
+        require(scale is not None, f"{key}.guidance_interval", interval, f"null: {none}")
+        check_interval(f"{key}.guidance_interval", interval)
     require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
     if classes:
         digits = samples["digits"]

@@ -120,6 +120,7 @@ class GenerateConfig(EditConfig):
     count: int = MISSING
     guidance_scales: list[float] | None = MISSING
     steps: list[int] | None = MISSING
+    shift: float = MISSING
 
 
 @dataclass
@@ -128,7 +129,8 @@ class EvaluateConfig(EditConfig):
     prompts: list[str] = MISSING
     samples: int = MISSING
     guidance_scales: list[float] | None = MISSING
-    steps: list[int] | None = MISSING
+    steps: list[int] = MISSING
+    shift: float = MISSING
     data_root: str = MISSING
 
 
@@ -199,6 +201,13 @@ class LinspaceConfig:
 
 
 @dataclass
+class ShiftedConfig:
+    _target_: str = "denoiselab.edit.times.shifted"
+    steps: int = MISSING
+    shift: float = MISSING
+
+
+@dataclass
 class ExplicitConfig:
     _target_: str = "denoiselab.edit.times.explicit"
     indices: list[int] = MISSING
@@ -224,6 +233,8 @@ class SampleConfig:
         batch_size: images made at once on a rank; null: 16, and 200 of those that are only measured.
         max_batch: images a call of the network; null: all, guidance and views included.
         animate: whether the steps are kept, and shown as a GIF.
+        guidance_interval: [low, high] of t / T, where an edit's guidance acts; outside, its scale is 1.
+        guidance_rescale: 0 to 1, how far guided pictures are brought to the contrast of conditional ones.
     """
 
     seed: int = 100
@@ -233,6 +244,8 @@ class SampleConfig:
     max_batch: int | None = None
     animate: bool = True
     progress_bar: bool = True
+    guidance_interval: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    guidance_rescale: float = 0.0
     backbone: Any = MISSING
     edit: Any = MISSING
     times: Any = MISSING
@@ -257,5 +270,10 @@ SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
         "encode": EncodeConfig,
         "evaluate": EvaluateConfig,
     },
-    "times": {"strided": StridedConfig, "linspace": LinspaceConfig, "explicit": ExplicitConfig},
+    "times": {
+        "strided": StridedConfig,
+        "linspace": LinspaceConfig,
+        "shifted": ShiftedConfig,
+        "explicit": ExplicitConfig,
+    },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 from denoiselab.config.check import (
     ACCELERATORS,
     ConfigError,
+    check_interval,
     check_ranks,
     check_solver,
     one_of,
@@ -28,8 +30,10 @@ from denoiselab.edit.names import INCREMENTAL
 # --- allowed values --------------------------------------------------------------------------------------------------
 
 MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
-BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
 FEWEST_SAMPLES = 100
+BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
+# What runs without these keys were made with.
+EARLIER: dict[str, Any] = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0, "beside": []}
 
 
 def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -69,13 +73,17 @@ def _check_targets(config: dict[str, Any]) -> None:
 
 
 def read_record(directory: Path, key: str) -> dict[str, Any]:
-    """run.json of a run directory of sample.py."""
+    """run.json of a run directory of sample.py, with the keys that it lacks where an earlier version wrote it."""
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        record["config"]["edit"]["name"], record["images"], record["inputs"]
+        edit = record["config"]["edit"]
+        edit["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
+    record["config"] = EARLIER | record["config"]
+    if edit["name"] == "generate":
+        edit.setdefault("shift", 1.0)
     return record  # type: ignore[no-any-return]
 
 
@@ -115,12 +123,18 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     require(config["batch_size"] > 0, "batch_size", config["batch_size"], "a positive number of images")
     most = config["max_batch"]
     require(most is None or most > 0, "max_batch", most, "null (all at once) or a positive number of images")
+    check_interval("guidance_interval", config["guidance_interval"])
+    require(0 <= config["guidance_rescale"] <= 1, "guidance_rescale", config["guidance_rescale"], "0 to 1")
     fabric = config["fabric"]
     one_of("fabric.accelerator", fabric["accelerator"], ACCELERATORS)
     check_ranks("fabric", fabric)
     indices = time_indices(config)
     backbone, edit = config["backbone"], config["edit"]
     model = _check_backbone(backbone, set(asked), edit)
+    for key in ("guidance_interval", "guidance_rescale"):
+        off = EARLIER[key]
+        none = model["classes"] == 0 and config[key] != off
+        require(not none, key, config[key], f"{off}: this model has no classes to guide by")
     check_solver(config["solver"])
     variance = (config["solver"] or {}).get("variance")
     learned = model["classes"] is None
@@ -136,7 +150,8 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     if model["T"]:
         T = model["T"]
         lists = [("times", f"{len(indices)} steps", indices)]
-        lists += [("edit.steps", str(n), times.linspace(n)) for n in edit.get("steps") or []]
+        if edit["name"] == "generate":
+            lists += [("edit.steps", str(n), times.shifted(n, edit["shift"])) for n in edit["steps"] or []]
         for key, value, each in lists:
             distinct = len({max(1, round((index + 1) * T / times.INDICES)) for index in each})
             require(distinct == len(each), key, value, f"fewer on this model's path of {T}")
@@ -221,8 +236,13 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
         listed = edit.get(key)
         require(listed != [], f"edit.{key}", "[]", "one value or more")
         require(not listed or len(set(listed)) == len(listed), f"edit.{key}", listed, "values that differ")
-    for steps in edit.get("steps") or []:
-        require(2 <= steps <= times.INDICES, "edit.steps", steps, f"2 to {times.INDICES}")
+    if edit["name"] == "generate":
+        shift = edit["shift"]
+        require(
+            edit["steps"] is not None or shift == 1, "edit.shift", shift, "1 without edit.steps (try times=shifted)"
+        )
+        for steps in edit["steps"] or []:
+            times.shifted(steps, shift, "edit")
     if "sigma" in edit:
         check_sigma(edit["sigma"], "edit.sigma")
     if edit.get("image") is not None:
@@ -243,8 +263,13 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
 
 def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[str]) -> None:
     require(model["data"] == "MNIST", "edit", "evaluate", "for models of data=mnist: digits are what the judges know")
-    samples = edit["samples"]
+    samples, T = edit["samples"], model["T"]
     require(samples >= FEWEST_SAMPLES, "edit.samples", samples, f"{FEWEST_SAMPLES} or more")
+    require(0 < edit["shift"] < math.inf, "edit.shift", edit["shift"], "a positive number")
+    for steps in edit["steps"]:
+        require(steps > 0, "edit.steps", steps, "a positive number")
+        distinct = len({round(share * T) for share in times.shares(steps, edit["shift"])}) if T else steps + 1
+        require(distinct == steps + 1, "edit.steps", steps, f"fewer on this model's path of {T}")
     for run in beside:
         try:
             json.loads((Path(run) / "metrics.json").read_text())["rows"]

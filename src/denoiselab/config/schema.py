@@ -239,6 +239,7 @@ class SamplesConfig(PictureConfig):
     columns: int | None = None
     digits: list[int] | None = None
     guidance_scale: float | None = None
+    guidance_interval: list[float] | None = None
     zero_class: bool = MISSING
     animate: bool = MISSING
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from denoiselab.denoise import Backbone, Denoiser, Estimate, Guide, Threshold
+from denoiselab.denoise import EVERYWHERE, Backbone, Denoiser, Estimate, Guide, Threshold, check_guidance
 from denoiselab.edit.names import INCREMENTAL
 from denoiselab.edit.times import strided
 from denoiselab.noise import ImageNoise
@@ -48,7 +48,7 @@ class Figure:
 
 
 class Sampler:
-    """A backbone with all that is the same for every image of a run: times, solver, seed.
+    """A backbone with all that is the same for every image of a run: times, solver, seed, how guidance acts.
 
     Every draw is keyed by (seed, image number, purpose), so an image does not depend on those beside it.
 
@@ -59,6 +59,7 @@ class Sampler:
         seed: of every image.
         progress: whether to show a bar over the steps.
         record: whether to keep every step, for animations.
+        guidance_interval, guidance_rescale: `Guide`'s interval and rescale, wherever an edit guides.
     """
 
     def __init__(
@@ -69,12 +70,16 @@ class Sampler:
         seed: int = 0,
         progress: bool = False,
         record: bool = True,
+        guidance_interval: Sequence[float] = EVERYWHERE,
+        guidance_rescale: float = 0.0,
     ) -> None:
         self.backbone, self.seed, self.progress, self.record = backbone, seed, progress, record
+        self.guidance_interval, self.guidance_rescale = guidance_interval, guidance_rescale
         self.times = strided() if times is None else list(times)
         self.solver = dict(backbone.solver if solver is None else solver)
         self.path_times(self.times)  # a mistake is answered before anything is made
         make_solver(**self.solver)
+        check_guidance(guidance_interval, guidance_rescale)
         if backbone.threshold is not None and self.solver["name"] in INCREMENTAL:
             raise ValueError(
                 f"solver={self.solver['name']}: allowed are ddpm, ddim, dpmpp; {backbone.name} has dynamic "
@@ -142,7 +147,8 @@ class Sampler:
             return self.backbone.denoiser
         if not any(prompt for each in prompts for prompt in each):
             scale = 0
-        return Guide(self.backbone.denoiser, scale, unconditional)
+        interval, rescale = self.guidance_interval, self.guidance_rescale
+        return Guide(self.backbone.denoiser, scale, unconditional, interval=interval, rescale=rescale)
 
     def plain(self, guidance_scale: float | None, prompts: Sequence[str]) -> tuple[Denoiser, Tensor | None]:
         """A guided and thresholded denoiser for one prompt an image, and its condition (B, ...)."""
@@ -253,7 +259,7 @@ class Edit(ABC):
         """Makes everything at once, e.g. in a notebook: run(backbone, seed=1, solver={"name": "ddim"}).
 
         Args:
-            settings: `times`, `solver` and `progress` of `Sampler`.
+            settings: `times`, `solver`, `progress`, `guidance_interval` and `guidance_rescale` of `Sampler`.
         """
         sampler = Sampler(backbone, seed=seed, **settings)
         jobs = self.jobs(sampler)

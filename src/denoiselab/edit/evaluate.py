@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from denoiselab.edit.edit import Cells, Figure, Job, Sampler
 from denoiselab.edit.generate import Generate
+from denoiselab.edit.times import shares
 from denoiselab.sample import evaluations
 
 SHOWN = 2  # rows of each job in the figure
@@ -19,19 +23,28 @@ class Evaluate(Generate):
 
     Args:
         samples: pictures of each job; image n is of prompt n mod P.
+        steps: numbers of steps of the solver, from noise to clean.
+        shift: of their times, see `times.shares`; 1 is evenly.
     """
 
     recorded: ClassVar[bool] = False
     samples: int = 10_000
+    steps: Sequence[int] = (50,)
 
     def images(self) -> int:
         return self.samples
 
+    def times(self, sampler: Sampler, steps: int | None) -> Tensor:
+        assert steps is not None
+        path = sampler.backbone.denoiser.path
+        times = torch.tensor(shares(steps, self.shift), dtype=torch.float64) * path.T
+        return times.round().long() if path.discrete else times.float()
+
     def jobs(self, sampler: Sampler) -> list[Job]:
         jobs = super().jobs(sampler)
         for job in jobs:
-            steps = len(self.times(sampler, job.settings["steps"])) - 1
-            job.settings["evaluations"] = evaluations(sampler.solver["name"], steps)
+            job.settings["evaluations"] = evaluations(sampler.solver["name"], job.settings["steps"])
+            job.settings["shift"] = self.shift
         return jobs
 
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:

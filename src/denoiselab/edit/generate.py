@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
-from denoiselab.edit.times import linspace
+from denoiselab.edit.times import shifted
 
 
 @dataclass(kw_only=True)
@@ -23,7 +23,8 @@ class Generate(Edit):
         prompts: the conditions; "" is none.
         count: pictures of each prompt.
         guidance_scales: of classifier-free guidance; 0 is unconditional, 1 conditional; None: the backbone's usual one.
-        steps: numbers of evaluations, evenly from noise to clean; None: the run's list of times.
+        steps: numbers of evaluations from noise to clean; None: the run's list of times.
+        shift: of the times of `steps`, see `times.shifted`; 1 is evenly.
     """
 
     recorded: ClassVar[bool] = True  # whether frames are kept, where the sampler keeps any
@@ -31,6 +32,7 @@ class Generate(Edit):
     count: int = 1
     guidance_scales: Sequence[float] | None = None
     steps: Sequence[int] | None = None
+    shift: float = 1.0
 
     def jobs(self, sampler: Sampler) -> list[Job]:
         jobs = []
@@ -49,7 +51,7 @@ class Generate(Edit):
 
     def times(self, sampler: Sampler, steps: int | None) -> Tensor:
         """The times of a job, (steps + 1,), of the backbone's path."""
-        return sampler.path_times(sampler.times if steps is None else linspace(steps))
+        return sampler.path_times(sampler.times if steps is None else shifted(steps, self.shift, "edit"))
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
         denoiser, condition = sampler.plain(job.settings["guidance_scale"], self.first_prompts(job, images))

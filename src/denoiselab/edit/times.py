@@ -6,6 +6,7 @@ the same share of another path. After index 0 comes the clean picture, so a list
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -37,9 +38,41 @@ def linspace(steps: int) -> list[int]:
 
     Raises ValueError unless 2 <= steps <= 1000.
     """
+    return shifted(steps, 1.0)
+
+
+def shifted(steps: int, shift: float, group: str = "times") -> list[int]:
+    """`steps` indices from 999 to 0, at t' = shift t / (1 + (shift - 1) t) for t evenly from 1 to 0, rounded.
+
+    Esser et al. 2024 (SD3), arXiv:2403.03206, equation 23, where shift is the square root of the ratio of pixels. Above
+    1 more steps are spent near the noise, below 1 near the clean picture; 1 is `linspace`.
+
+    Args:
+        group: what the errors call the settings by, times.steps and times.shift.
+
+    Raises:
+        ValueError: unless 2 <= steps <= 1000, shift is positive and finite, and all indices differ.
+    """
     if not 2 <= steps <= INDICES:
-        raise ValueError(f"times.steps={steps}: allowed is 2 to {INDICES}")
-    return [round((INDICES - 1) * (1 - k / (steps - 1))) for k in range(steps)]
+        raise ValueError(f"{group}.steps={steps}: allowed is 2 to {INDICES}")
+    if not 0 < shift < math.inf:
+        raise ValueError(f"{group}.shift={shift}: allowed is a positive number")
+    even = [1 - k / (steps - 1) for k in range(steps)]
+    indices = [round((INDICES - 1) * (shift * t / (1 + (shift - 1) * t))) for t in even]
+    if len(set(indices)) < steps:
+        allowed = f"fewer with {group}.shift={shift:g}, whose times differ on a schedule of {INDICES} steps"
+        raise ValueError(f"{group}.steps={steps}: allowed are {allowed}")
+    return indices
+
+
+def shares(steps: int, shift: float = 1.0) -> list[float]:
+    """t / T from 1 to 0 of a run in so many steps, (steps + 1,): even, or moved by `shift` as `shifted` does.
+
+    A list of indices has its last at index 0, near the clean picture, which it then goes to: of few steps too many for
+    the little that is left there. Here the last step goes to the clean picture from where it is.
+    """
+    even = [1 - k / steps for k in range(steps + 1)]
+    return [shift * t / (1 + (shift - 1) * t) for t in even]
 
 
 def explicit(indices: Sequence[int]) -> list[int]:

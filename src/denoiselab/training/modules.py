@@ -8,13 +8,14 @@ repeats what an uninterrupted one does, and two processes train on what one proc
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
+from denoiselab.denoise import EVERYWHERE, Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.step import Batch, StepModule
@@ -39,8 +40,10 @@ class PixelModule(StepModule):
         """Length of the class vector; 0 for a model without classes."""
         return 0
 
-    def denoiser(self, guidance_scale: float | None = None) -> Denoiser:
-        """The network as a Denoiser, guided where a guidance scale is given.
+    def denoiser(
+        self, guidance_scale: float | None = None, guidance_interval: Sequence[float] | None = None
+    ) -> Denoiser:
+        """The network as a Denoiser, guided where a guidance scale is given, in an interval or (None) everywhere.
 
         Raises ValueError for a guidance scale on a model without classes.
         """
@@ -49,7 +52,8 @@ class PixelModule(StepModule):
             return network
         if not self.num_classes:
             raise ValueError(f"guidance_scale={guidance_scale}: allowed is none, this model has no classes to guide by")
-        return Guide(network, guidance_scale, torch.zeros(1, self.num_classes))
+        unconditional = torch.zeros(1, self.num_classes)
+        return Guide(network, guidance_scale, unconditional, interval=guidance_interval or EVERYWHERE)
 
     def condition(self, labels: Tensor) -> Tensor | None:
         """The network's condition for labels (B,): (B, K), or None for a model without classes."""

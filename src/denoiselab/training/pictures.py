@@ -174,6 +174,7 @@ class SampleGrids(PictureCallback):
         columns: columns of a grid without classes; None for a class model, whose digits say it.
         digits: the classes drawn, a column each; None for a model without classes.
         guidance_scale: of classifier-free guidance; None for a model without classes.
+        guidance_interval: [low, high] of t / T, where guidance acts; None: everywhere.
         zero_class: whether to draw the class model with the class vector all zero.
         animate: whether samples.gif is made of the last epoch's grid.
         beside: directories of other runs, whose grid of the same epoch, or of their last, is shown with this run's.
@@ -193,6 +194,7 @@ class SampleGrids(PictureCallback):
         zero_class: bool = False,
         animate: bool = True,
         beside: Iterable[str | Path] = (),
+        guidance_interval: Sequence[float] | None = None,
     ) -> None:
         super().__init__(directory, epochs, seed)
         width = columns if digits is None else len(digits)
@@ -201,6 +203,7 @@ class SampleGrids(PictureCallback):
         self.solver, self.steps, self.rows = solver, steps, rows
         self.digits, self.columns = digits, width
         self.guidance_scale, self.zero_class, self.animate = guidance_scale, zero_class, animate
+        self.guidance_interval = guidance_interval
         self.beside = [Path(run) for run in beside]
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
@@ -250,9 +253,8 @@ class SampleGrids(PictureCallback):
                 if frames is not None and step in kept:
                     frames.append(x.cpu())
 
-            images = sample(
-                module.denoiser(guidance_scale), x, times, self.solver, noise, condition, callback=after_step
-            ).cpu()
+            denoiser = module.denoiser(guidance_scale, self.guidance_interval)
+            images = sample(denoiser, x, times, self.solver, noise, condition, callback=after_step).cpu()
         check_finite(trainer, "samples", images)
         return images
 
