@@ -79,7 +79,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if settings.pop("compile"):
         module.net.compile()
     sampling_steps = settings.pop("sampling_steps")
-    callbacks = make_callbacks(config, directory, sampling_steps)
+    evaluated_images = settings.pop("evaluated_images")
+    callbacks = make_callbacks(config, directory, sampling_steps, evaluated_images)
     logger = make_logger(config, directory, sweep)
     try:
         with recording(logger):
@@ -108,7 +109,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     return None if value is None else float(value)
 
 
-def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int | None) -> list[Any]:
+def make_callbacks(
+    config: dict[str, Any], directory: Path, sampling_steps: int | None, evaluated_images: int | None
+) -> list[Any]:
     """The callbacks that the config has on, in the order of its schema."""
     from hydra.utils import instantiate
 
@@ -122,6 +125,8 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
         if name == "samples":
             extra["solver"] = instantiate(config["solver"])
             extra["steps"] = min(node["steps"], sampling_steps or node["steps"])
+        if name == "denoising":
+            extra |= {key: min(node[key], evaluated_images or node[key]) for key in ("count", "nlm_count")}
         callbacks.append(instantiate(node, **extra, _convert_="all"))
     return callbacks
 

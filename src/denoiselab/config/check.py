@@ -173,6 +173,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     require(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "null (none) or a positive norm")
     steps = trainer["sampling_steps"]
     require(steps is None or steps > 0, "trainer.sampling_steps", steps, "null (no cap) or a positive number")
+    images = trainer["evaluated_images"]
+    require(images is None or images > 1, "trainer.evaluated_images", images, "null (no cap) or 2 or more")
 
 
 def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
@@ -189,14 +191,20 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
     one_step = config["model"]["_target_"].endswith("OneStepModule")
-    for name in ("panels", "pure_noise") if not one_step else ("samples",):
-        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
+    denoising = callbacks.get("denoising")  # runs made before it was there can be gone on with
+    for name in ("panels", "denoising", "pure_noise") if not one_step else ("samples",):
+        require(callbacks.get(name) is None, f"callbacks.{name}", "on", "null for this model")
+    for name, node in (("panels", callbacks["panels"]), ("denoising", denoising)):
+        if node:
+            path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
+            why = "null unless schedule=additive, whose sigmas it shows"
+            require(path == "Additive", f"callbacks.{name}", "on", why)
+            sigmas = node["sigmas"]
+            good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
+            require(good, f"callbacks.{name}.sigmas", sigmas, "one or more numbers >= 0")
+    for name in ("count", "nlm_count") if denoising else ():
+        require(denoising[name] > 1, f"callbacks.denoising.{name}", denoising[name], "2 images or more")
     if callbacks["panels"]:
-        path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
-        require(path == "Additive", "callbacks.panels", "on", "null unless schedule=additive, whose sigmas it shows")
-        sigmas = callbacks["panels"]["sigmas"]
-        good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
-        require(good, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
         digits = callbacks["panels"]["digits"]
         require(1 <= digits <= 10, "callbacks.panels.digits", digits, "1 to 10")
     if callbacks["pure_noise"]:

@@ -1,5 +1,6 @@
-"""How good the pictures are: a digit classifier, Fréchet distance in its features, and PSNR."""
+"""How good the pictures are: a digit classifier, Fréchet distance in its features, PSNR, denoising."""
 
+from denoiselab.evaluation.denoising import Denoised, Interval, denoising_quality
 from denoiselab.evaluation.digits import (
     DigitClassifier,
     accuracy,
@@ -11,8 +12,11 @@ from denoiselab.evaluation.digits import (
 from denoiselab.evaluation.quality import frechet_distance, psnr, recognised
 
 __all__ = [
+    "Denoised",
     "DigitClassifier",
+    "Interval",
     "accuracy",
+    "denoising_quality",
     "digit_classifier",
     "frechet_distance",
     "load_classifier",

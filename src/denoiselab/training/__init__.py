@@ -2,6 +2,7 @@
 
 from denoiselab.training.callbacks import Checkpoints, LossCurve, Metrics, NotFinite, Preempted
 from denoiselab.training.ema import EMA
+from denoiselab.training.evaluation import DenoisingQuality
 from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoints",
     "ClassModule",
     "DenoisedPanels",
+    "DenoisingQuality",
     "LossCurve",
     "Metrics",
     "NotFinite",

@@ -1,0 +1,139 @@
+"""Measured quality: curves with their intervals, in panels side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from denoiselab.figures.curves import COLOURS
+from denoiselab.files import check_suffix, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MARKERS = "osD^vP"
+
+
+class Curve(NamedTuple):
+    """Values y measured at x, of equal length, and the intervals [low, high] around them; None for values without."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def quality_figure(
+    path: str | Path,
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    x_label: str,
+    title: str,
+    floors: Mapping[str, Mapping[str, float]] | None = None,
+    log_x: bool = False,
+    log_y: Collection[str] = (),
+) -> None:
+    """Write a PNG, 600 pixels high, of panels side by side that share x: {y label: {curve's label: Curve}}.
+
+    A label has one colour in every panel. floors, {y label: {label: value}}, are dashed lines across a panel: what
+    no curve can pass, or a reference. log_x and log_y (the labels of the panels meant) make axes logarithmic. A value
+    that an axis cannot show (NaN, infinite, on a log axis zero or less) is left out and counted in the legend.
+
+    Raises ValueError for a path that is not .png, without curves, for lengths that differ, and for a floor or log_y of
+    no panel.
+    """
+    path = check_suffix(path, ".png")
+    figure = draw_quality(panels, x_label, title, floors or {}, log_x, log_y)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary)
+
+
+def draw_quality(
+    panels: Mapping[str, Mapping[str, Curve]],
+    x_label: str,
+    title: str,
+    floors: Mapping[str, Mapping[str, float]],
+    log_x: bool,
+    log_y: Collection[str],
+) -> Figure:
+    """The matplotlib figure behind `quality_figure`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    _check(panels, floors, log_y)
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    lines = list(dict.fromkeys(label for values in floors.values() for label in values))
+    figure = Figure(figsize=(10 if len(panels) == 1 else 6 * len(panels), 6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)  # Agg whatever the user's backend, and no global state of pyplot
+    figure.suptitle(title, fontsize=15, fontweight="bold", x=0.01, ha="left")
+    handles: dict[str, Any] = {}
+    left_out = dict.fromkeys(labels, 0)
+    for number, (y_label, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        logarithmic = y_label in log_y
+        axes.set_xlabel(x_label, fontsize=12)
+        axes.set_ylabel(y_label, fontsize=12)
+        axes.grid(which="major", color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        for label, value in floors.get(y_label, {}).items():
+            grey = ("#222222", "#888888", "#bbbbbb")[lines.index(label) % 3]
+            handles[label] = axes.axhline(value, color=grey, linewidth=1.4, linestyle="--", zorder=2)
+        for label, curve in curves.items():
+            style = labels.index(label)
+            points = [point for point in _points(curve) if _shown(point[1], logarithmic) and _shown(point[0], log_x)]
+            left_out[label] += len(curve.y) - len(points)
+            x, y, low, high = zip(*points, strict=True) if points else ((), (), (), ())
+            below = [value - bound if _shown(bound, logarithmic) else 0 for value, bound in zip(y, low, strict=True)]
+            above = [bound - value if math.isfinite(bound) else 0 for value, bound in zip(y, high, strict=True)]
+            handles[label] = axes.errorbar(
+                x,
+                y,
+                yerr=(below, above),
+                color=COLOURS[style % len(COLOURS)],
+                marker=MARKERS[style % len(MARKERS)],
+                markersize=6,
+                linewidth=2,
+                elinewidth=1.4,
+                capsize=4,
+                zorder=3 + len(labels) - style,  # the first label is what the picture is about
+            )
+        for axis, yes in ((axes.xaxis, log_x), (axes.yaxis, logarithmic)):
+            if yes:
+                (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(NullFormatter())
+    names = [f"{label}: {left_out[label]} not drawn" if left_out.get(label) else label for label in handles]
+    figure.legend(
+        list(handles.values()), names, loc="outside lower left", ncols=3, fontsize=11, frameon=False, columnspacing=1.5
+    )
+    return figure
+
+
+def _points(curve: Curve) -> list[tuple[float, float, float, float]]:
+    """(x, y, low, high) of each value; without an interval, y itself is its bounds."""
+    low, high = (curve.y if bounds is None else bounds for bounds in (curve.low, curve.high))
+    return list(zip(curve.x, curve.y, low, high, strict=True))
+
+
+def _shown(value: float, logarithmic: bool) -> bool:
+    return math.isfinite(value) and (value > 0 or not logarithmic)
+
+
+def _check(
+    panels: Mapping[str, Mapping[str, Curve]], floors: Mapping[str, Mapping[str, float]], log_y: Collection[str]
+) -> None:
+    if not panels or not all(panels.values()):
+        raise ValueError("panels has a panel without curves, or none; allowed: {y label: {label: Curve}}")
+    for name, given in (("floors", floors), ("log_y", log_y)):
+        for y_label in given:
+            if y_label not in panels:
+                raise ValueError(f"{name} has {y_label!r}; allowed are the panels {', '.join(panels)}")
+    for y_label, curves in panels.items():
+        for label, curve in curves.items():
+            lengths = {len(values) for values in curve if values is not None}
+            if len(lengths) != 1 or lengths == {0}:
+                raise ValueError(f"{y_label}, {label}: lengths {sorted(lengths)}; allowed: one length, 1 or more")
