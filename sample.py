@@ -130,9 +130,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
             group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
             logger = wandb_logger(directory, config["edit"]["name"], config, **{**settings, "group": group})
             with recording(logger):
-                logger.log_image(
-                    config["edit"]["name"], [str(path) for path in pictures if path.stem.endswith(("preview", "quality"))]
-                )
+                shown = [str(path) for path in pictures if path.stem.endswith(("preview", "quality"))]
+                logger.log_image(config["edit"]["name"], shown)
         print(f"pictures: {directory / 'figures'}")
     return len(missing)
 
@@ -140,7 +139,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
 def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> Path:
     """Measures the samples; returns the picture of what was found."""
     from denoiselab.evaluation import Evaluator
-    from denoiselab.studies import draw, measure, read_study, table
+    from denoiselab.figures import study_figure, study_table
+    from denoiselab.studies import measure, read_study
 
     data = reference_data(config)
     data.setup()
@@ -155,9 +155,9 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
         "guidance_rescale": config["guidance_rescale"],
     }
     study = measure(edit, sampler, directory, Evaluator(*splits, device=backbone.device), about)
-    print(table(study))
+    print(study_table(study))
     path = directory / "figures" / "quality.png"
-    draw(path, study, [read_study(Path(run)) for run in config["beside"]])
+    study_figure(path, study, [read_study(Path(run)) for run in config["beside"]])
     return path
 
 
@@ -175,7 +175,8 @@ def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:
     from denoiselab.data.pictures import load_picture, picture_size, read_mask
     from denoiselab.jobs import source_images
 
-    own = {name: value for name, value in node.items() if name not in ("name", "invert", "new", "run", "noise_level", "data_root")}
+    read_here = ("name", "invert", "new", "run", "noise_level", "data_root")
+    own = {name: value for name, value in node.items() if name not in read_here}
     shape = backbone.shape
     if node["name"] == "upscale":
         side = shape[-1] // backbone.scale

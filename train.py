@@ -74,7 +74,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if settings.pop("compile"):
         module.net.compile()
     sampling_steps = settings.pop("sampling_steps")
-    callbacks = make_callbacks(config, directory, sampling_steps)
+    evaluated_images = settings.pop("evaluated_images")
+    callbacks = make_callbacks(config, directory, sampling_steps, evaluated_images)
     logger = make_logger(config, directory, sweep)
     try:
         with recording(logger):
@@ -103,7 +104,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     return None if value is None else float(value)
 
 
-def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int | None) -> list[Any]:
+def make_callbacks(
+    config: dict[str, Any], directory: Path, sampling_steps: int | None, evaluated_images: int | None
+) -> list[Any]:
     """The callbacks that the config has on, in the order of its schema."""
     from hydra.utils import instantiate
 
@@ -114,9 +117,11 @@ def make_callbacks(config: dict[str, Any], directory: Path, sampling_steps: int 
         extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
         if name in ("samples", "loss_curve"):
             extra["beside"] = config["beside"]
-        if name == "samples":
+        if name in ("samples", "quality"):
             extra["solver"] = instantiate(config["solver"])
             extra["steps"] = min(node["steps"], sampling_steps or node["steps"])
+        measured = {"denoising": ("count", "nlm_count"), "quality": ("samples",)}.get(name, ())
+        extra |= {key: min(node[key], evaluated_images or node[key]) for key in measured}
         callbacks.append(instantiate(node, **extra, _convert_="all"))
     return callbacks
 

@@ -13,8 +13,8 @@ import torch
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from denoiselab.data import MNIST
     from denoiselab.backbones.embeddings import EmbeddingCache
+    from denoiselab.data import MNIST
 
 settings.register_profile("denoiselab", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("denoiselab")

@@ -13,8 +13,9 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 import denoiselab.figures as figures
-from denoiselab.figures import animation, grid, loss_curve, loss_curves, panel, save_grid
+from denoiselab.figures import Curve, animation, grid, loss_curve, loss_curves, panel, quality_figure, save_grid
 from denoiselab.figures.curves import draw, epoch_averages
+from denoiselab.figures.quality import draw_quality
 from denoiselab.files import write_atomically
 
 
@@ -296,6 +297,61 @@ def test_loss_curve_refuses(tmp_path: Path, curve: tuple[list[int], list[float],
 def test_loss_curves_refuses_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="curves is empty"):
         loss_curves(tmp_path / "loss.png", {}, title="t")
+
+
+# Quality
+
+
+DECIBELS = {
+    "a": Curve([0, 0.5, 1], [math.inf, 20, 10], [math.nan, 19, 9.5], [math.nan, 22, 11]),
+    "b": Curve([0.5, 1], [15, 12]),
+}
+ERRORS = {"b": Curve([0.5, 1], [0.1, 0.2]), "a": Curve([0.5, 1], [0.01, 0], [0.002, 0], [0.02, 0.1])}
+
+
+def test_values_and_intervals_are_drawn() -> None:
+    figure = draw_quality(
+        {"PSNR": DECIBELS, "MSE": ERRORS}, "sigma", "title", {"MSE": {"floor": 0.005}}, False, ["MSE"]
+    )
+    left, right = figure.axes
+    assert (left.get_ylabel(), right.get_ylabel(), right.get_yscale()) == ("PSNR", "MSE", "log")
+    (a, b), (other_b, other_a) = (list(axes.containers) for axes in (left, right))
+    assert a.lines[0].get_xydata().tolist() == [[0.5, 20], [1, 10]]
+    (bars,) = a.lines[2]
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[19, 22], [9.5, 11]]
+    assert a.lines[0].get_color() == other_a.lines[0].get_color() != b.lines[0].get_color()
+    assert b.lines[0].get_color() == other_b.lines[0].get_color()
+    assert other_a.lines[0].get_xydata().tolist() == [[0.5, 0.01]]
+    floor = next(line for line in right.lines if line.get_linestyle() == "--")
+    assert list(floor.get_ydata()) == [0.005, 0.005]
+    texts = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert texts == {"a: 2 not drawn", "b", "floor"}
+
+
+def test_quality_figure_is_written_whole(tmp_path: Path) -> None:
+    quality_figure(tmp_path / "a.png", {"PSNR": DECIBELS}, x_label="sigma", title="one")
+    quality_figure(tmp_path / "b.png", {"PSNR": DECIBELS, "MSE": ERRORS}, x_label="sigma", title="two", log_x=True)
+    sizes = [Image.open(tmp_path / name).size for name in ("a.png", "b.png")]
+    assert sizes == [(1000, 600), (1200, 600)]
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("panels", "options", "message"),
+    [
+        ({}, {}, "panels has a panel without curves, or none"),
+        ({"PSNR": {}}, {}, "panels has a panel without curves, or none"),
+        ({"PSNR": {"a": Curve([1, 2], [3])}}, {}, "PSNR, a: lengths"),
+        ({"PSNR": {"a": Curve([], [])}}, {}, "PSNR, a: lengths"),
+        ({"PSNR": DECIBELS}, {"log_y": ["MSE"]}, "log_y has 'MSE'; allowed are the panels PSNR"),
+        ({"PSNR": DECIBELS}, {"floors": {"MSE": {"floor": 1.0}}}, "floors has 'MSE'"),
+    ],
+)
+def test_quality_figure_refuses(
+    tmp_path: Path, panels: dict[str, dict[str, Curve]], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        quality_figure(tmp_path / "a.png", panels, x_label="x", title="t", **options)  # type: ignore[arg-type]
 
 
 # Animations

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"noise"},
     "checkpoint": set(),
     "runs": set(),
-    "training": {"noise", "denoise", "sample", "nets", "figures", "checkpoint", "runs", "evaluation"},
+    "training": {"noise", "denoise", "sample", "nets", "evaluation", "figures", "checkpoint", "runs"},
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
     "evaluation": {"noise"},
     "figures": set(),

@@ -53,7 +53,9 @@ def test_a_run_leaves_numbers_and_pictures(study: Path) -> None:
     assert [row["guidance_scale"] for row in found["rows"]] == [1, 3]
     for row in found["rows"]:
         assert (row["model"], row["epoch"], row["evaluations"], row["samples"]) == ("class_flow", 1, 2, 100)
-        assert 0 <= row["frechet_distance"]["low"] <= row["frechet_distance"]["value"] <= row["frechet_distance"]["high"]
+        assert (
+            0 <= row["frechet_distance"]["low"] <= row["frechet_distance"]["value"] <= row["frechet_distance"]["high"]
+        )
         assert set(row["accuracy_per_digit"]) == set("0123456789")
     assert found["floors"]["train_subset"]["samples"] == 100
     # Three steps of training: noise, which no judge mistakes for digits.
@@ -61,7 +63,9 @@ def test_a_run_leaves_numbers_and_pictures(study: Path) -> None:
     assert all(row["frechet_distance"]["value"] > 3 * floor for row in found["rows"])
     assert len(list((study / "images").iterdir())) == 200
     pictures = {path.name for path in (study / "figures").iterdir()}
-    assert pictures == {f"{name}.png" for name in ("evaluate", "evaluate_preview", "quality", "misread", "misread_preview")}
+    assert pictures == {
+        f"{name}.png" for name in ("evaluate", "evaluate_preview", "quality", "misread", "misread_preview")
+    }
     assert not (study / "frames").exists()
 
 

@@ -13,6 +13,7 @@ from composing import TINY, run_train, wandb_record
 # The cheapest run that there is: three steps of a denoiser, no pictures.
 FREE = tuple(word for word in TINY if not word.startswith("model."))  # for a sweep over the width
 CHEAP = ("experiment=denoiser", *FREE, "data.batch_size=8", "data.val_size=8", "callbacks.panels=null")
+CHEAP += ("callbacks.denoising=null",)
 
 
 def jobs(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import math
 import os
 import shutil
@@ -33,6 +34,9 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 COLUMNS = ["step", "epoch", "loss", "lr", "images_per_s", "val_loss"]
 SIDE, PADDING = 28, 2
 STEPS = 3  # of trainer=smoke
+# A run that draws and measures nothing but its losses.
+UNDRAWN = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8")
+UNDRAWN += ("callbacks.panels=null", "callbacks.denoising=null")
 Metrics = list[dict[str, str]]
 
 
@@ -120,6 +124,8 @@ def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished
     pictures = grids(experiment)
     animation = {"samples.gif"} if "samples_epoch_001" in pictures else set()
     expected = {f"{name}{end}.png" for name in pictures for end in ("", "_preview")} | animation | {"loss.png"}
+    measured = {"metrics.json"} if experiment == "denoiser" else set()
+    expected |= {"denoising_quality.png"} if measured else set()
     assert {path.name for path in figures.iterdir()} == expected
     for name, cells in pictures.items():
         with Image.open(figures / f"{name}.png") as picture:
@@ -128,9 +134,9 @@ def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished
     if animation:
         with Image.open(figures / "samples.gif") as gif:
             assert gif.n_frames > 1  # type: ignore[attr-defined]
-    files = {"config.yaml", "metrics.csv", "checkpoints", "figures"}
-    files |= {"classifier.safetensors"} if experiment.startswith("digit") else set()
-    assert {path.name for path in done.directory.iterdir()} == files
+    names = {"config.yaml", "metrics.csv", "checkpoints", "figures"} | measured
+    names |= {"classifier.safetensors"} if experiment.startswith("digit") else set()
+    assert {path.name for path in done.directory.iterdir()} == names
     assert {path.name for path in (done.directory / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
 
@@ -148,6 +154,17 @@ def test_a_smoke_run_says_what_it_did(finished: Callable[..., Finished], experim
     assert done.value == pytest.approx(float(rows[-1]["val_loss"]))
     if experiment == "denoiser_pure_noise":
         assert "MSE" in done.printed
+    if experiment == "denoiser":
+        assert "denoising after epoch 1: PSNR in dB at sigma 0.5: network" in done.printed
+
+
+def test_a_smoke_run_measures_a_few_images(finished: Callable[..., Finished]) -> None:
+    metrics = json.loads((finished("denoiser").directory / "metrics.json").read_text())
+    methods = metrics["denoising"]["epoch_001"]
+    assert methods.keys() == {"network", "none", "gaussian_blur", "wiener", "non_local_means"}
+    for entries in methods.values():
+        assert [entry["sigma"] for entry in entries] == [0, 0.2, 0.4, 0.5, 0.6, 0.8, 1]
+        assert {entry["n"] for entry in entries} == {16}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -255,7 +272,7 @@ def test_another_runs_losses_and_samples_are_shown_beside(tmp_path: Path) -> Non
 
 
 def test_runs_beside_must_have_what_is_shown(tmp_path: Path) -> None:
-    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    few = UNDRAWN
     run(tmp_path / "a", *few)
     line = answer("experiment=class_flow", f"beside=[{tmp_path / 'a'}]")
     assert line == f"beside={tmp_path / 'a'}: allowed is runs with a figures/samples_epoch_NNN.png"
@@ -267,7 +284,7 @@ def test_runs_beside_must_have_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_neighbour_has_moved_goes_on_without_it(tmp_path: Path) -> None:
-    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    few = UNDRAWN
     run(tmp_path / "a", *few)
     run(tmp_path / "b", *few, f"beside=[{tmp_path / 'a'}]")
     picture = tmp_path / "b" / "figures" / "loss_beside.png"
@@ -282,7 +299,7 @@ def test_a_run_whose_neighbour_has_moved_goes_on_without_it(tmp_path: Path) -> N
 
 
 def test_a_key_that_the_saved_config_should_not_have_is_named(tmp_path: Path) -> None:
-    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    few = UNDRAWN
     run(tmp_path, *few)
     path = tmp_path / "config.yaml"
     path.write_text(path.read_text().replace("    width: 4", "    width: 4\n    widht: 8"))
@@ -294,7 +311,7 @@ def test_a_key_that_the_saved_config_should_not_have_is_named(tmp_path: Path) ->
 
 def test_a_signal_in_a_jobs_last_epoch_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job itself is complete by then."""
-    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    few = UNDRAWN
     monkeypatch.setattr(LossCurve, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert train.train(checked(*few), tmp_path / "alone", None) > 0
     with pytest.raises(SystemExit):
@@ -327,7 +344,7 @@ def test_samples_that_are_no_numbers_are_a_divergence(tmp_path: Path, sweep: str
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
-    few = ("experiment=denoiser", *TINY, "logger=none", "data.batch_size=8", "callbacks.panels=null")
+    few = UNDRAWN
     done = run_train(*few, f"hydra.run.dir={tmp_path / 'run'}", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     before = (tmp_path / "run" / "metrics.csv").read_bytes()

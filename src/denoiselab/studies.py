@@ -44,7 +44,8 @@ def measure(
         temporary.write_text(json.dumps(study, indent=1) + "\n")
     shown = torch.cat(misread)[:MISREAD] if misread else torch.empty(0)
     if len(shown):
-        save_grid(shown, directory / "figures" / "misread.png", 10, title="samples that the judge reads as another digit")
+        title = "samples that the judge reads as another digit"
+        save_grid(shown, directory / "figures" / "misread.png", 10, title=title)
     return study
 
 

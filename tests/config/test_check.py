@@ -112,6 +112,17 @@ MISTAKES = [
         "callbacks.panels.sigmas=[-1.0]: allowed is one or more numbers >= 0",
     ),
     ([*DENOISER, "callbacks.panels.digits=11"], "callbacks.panels.digits=11: allowed is 1 to 10"),
+    (
+        [*DENOISER, "callbacks.denoising.sigmas=[]"],
+        "callbacks.denoising.sigmas=[]: allowed is one or more numbers >= 0",
+    ),
+    ([*DENOISER, "callbacks.denoising.count=1"], "callbacks.denoising.count=1: allowed is 2 images or more"),
+    ([*DENOISER, "callbacks.denoising.nlm_count=0"], "callbacks.denoising.nlm_count=0: allowed is 2 images or more"),
+    (["callbacks=denoiser", "callbacks.panels=null"], "callbacks.denoising=on: allowed is null for this model"),
+    (
+        ["experiment=denoiser_pure_noise", "callbacks=denoiser", "callbacks.panels=null"],
+        "callbacks.denoising=on: allowed is null unless schedule=additive, whose sigmas it shows",
+    ),
     (["callbacks=denoiser"], "callbacks.panels=on: allowed is null for this model"),
     (
         ["callbacks.ema.decay=1"],
@@ -137,6 +148,7 @@ MISTAKES = [
     (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: allowed are auto, ddp (did you mean ddp?)"),
     (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val=0.0: allowed is null (none) or a positive norm"),
     (["trainer.sampling_steps=0"], "trainer.sampling_steps=0: allowed is null (no cap) or a positive number"),
+    (["trainer.evaluated_images=1"], "trainer.evaluated_images=1: allowed is null (no cap) or 2 or more"),
     (["seed=-1"], "seed=-1: allowed is 0 to 4294967295"),
     (["seed=4294967296"], "seed=4294967296: allowed is 0 to 4294967295"),
     (["name=''"], "name='': allowed is a word, it names the run's directory"),
@@ -207,6 +219,13 @@ def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:
     assert answer(f"resume={run}") == f"resume={run}: nothing to resume, {checkpoint} is missing"
 
 
+def test_a_run_from_before_denoising_was_measured_goes_on(run: Path) -> None:
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    del saved["callbacks"]["denoising"], saved["trainer"]["evaluated_images"]
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert checked(f"resume={run}")["trainer"]["evaluated_images"] is None
+
+
 @pytest.mark.parametrize("text", ["", "3", "a: [1", "nme: x", "model: 3", "seed: x", "{}", "callbacks: {samples: 1}"])
 def test_resume_names_a_config_that_is_none(run: Path, text: str) -> None:
     (run / "config.yaml").write_text(text)
@@ -217,8 +236,13 @@ def test_resume_names_a_config_that_is_none(run: Path, text: str) -> None:
 
 def test_resume_names_a_config_cut_short(run: Path) -> None:
     whole = (run / "config.yaml").read_text()
-    for part in (0.2, 0.5, 0.9):
-        (run / "config.yaml").write_text(whole[: int(part * len(whole))])
+    for end in (
+        "model:\n  _targ",
+        "samples:\n    _target_",
+        "trainer:\n  _target_: denoiselab.training.make_trainer\n  max_ep",
+    ):
+        assert end in whole
+        (run / "config.yaml").write_text(whole[: whole.index(end) + len(end)])
         assert "\n" not in answer(f"resume={run}")
 
 

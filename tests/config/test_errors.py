@@ -33,7 +33,10 @@ ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callback
         ("sed=1", f"sed: unknown key; allowed are {ROOT_KEYS} (did you mean seed?)"),
         ("+sed=1", f"sed: unknown key; allowed are {ROOT_KEYS} (did you mean seed?)"),
         ("modle=class_unet", f"modle: unknown key; allowed are {ROOT_KEYS} (did you mean model?)"),
-        ("model=class_unt", "model=class_unt: allowed are class_unet, denoiser, digit_classifier, time_unet (did you mean class_unet?)"),
+        (
+            "model=class_unt",
+            "model=class_unt: allowed are class_unet, denoiser, digit_classifier, time_unet (did you mean class_unet?)",
+        ),
         ("data=mnits", "data=mnits: allowed are fashion_mnist, mnist, synthetic (did you mean mnist?)"),
         ("schedule=cosin", "schedule=cosin: allowed are additive, cosine, ddpm, flow (did you mean cosine?)"),
         ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean euler?)"),

@@ -35,7 +35,7 @@ PASSED = {
     "logger": {"directory", "name", "run_config"},
 }
 # What train.py itself obeys, and does not pass on to make_trainer.
-OBEYED = {"channels_last", "compile", "sampling_steps"}
+OBEYED = {"channels_last", "compile", "sampling_steps", "evaluated_images"}
 
 
 def group_files(group: str) -> list[str]:
@@ -118,7 +118,7 @@ def build(config: dict[str, Any], directory: Path) -> None:
     data = instantiate(config["data"], seed=config["seed"])
     assert data.batch_size == config["data"]["batch_size"]
     settings = {name: value for name, value in config["trainer"].items() if name not in OBEYED}
-    callbacks = train.make_callbacks(config, directory, config["trainer"]["sampling_steps"])
+    callbacks = train.make_callbacks(config, directory, config["trainer"]["sampling_steps"], None)
     trainer = instantiate(settings, directory=directory, callbacks=callbacks, logger=False)
     assert trainer.max_epochs == config["trainer"]["max_epochs"]
     assert sum(p.numel() for p in module.parameters()) > 0
@@ -185,6 +185,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule.path._target_": "denoiselab.noise.Additive",
         "callbacks.panels.sigmas": [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0],
         "callbacks.panels.epochs": [1, 5],
+        "callbacks.denoising.sigmas": [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0],
+        "callbacks.denoising.epochs": [5],
+        "callbacks.denoising.count": 10_000,
     },
     "denoiser_pure_noise": DENOISER
     | {
@@ -193,6 +196,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule.prediction": "x_0",
         "callbacks.pure_noise.epochs": [1, 5],
         "callbacks.panels": None,
+        "callbacks.denoising": None,
         "callbacks.samples": None,
     },
     "time_flow": TWENTY
@@ -266,9 +270,9 @@ def test_what_the_command_line_says_is_done(words: list[str], key: str, value: A
 
 
 def test_ema_is_off_by_default_and_on_with_a_decay(tmp_path: Path) -> None:
-    names = [type(callback).__name__ for callback in train.make_callbacks(checked(), tmp_path, None)]
+    names = [type(callback).__name__ for callback in train.make_callbacks(checked(), tmp_path, None, None)]
     assert names == ["Metrics", "SampleGrids", "LossCurve", "Checkpoints"]
-    names = [type(c).__name__ for c in train.make_callbacks(checked("callbacks.ema.decay=0.9"), tmp_path, None)]
+    names = [type(c).__name__ for c in train.make_callbacks(checked("callbacks.ema.decay=0.9"), tmp_path, None, None)]
     assert names == ["Metrics", "SampleGrids", "EMA", "LossCurve", "Checkpoints"]
 
 

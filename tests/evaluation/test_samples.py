@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -46,7 +48,7 @@ def test_the_more_images_are_disturbed_the_worse_they_measure(
     assert distances == sorted(distances) and distances[1] > 1.1 * distances[0]
     for name in ("accuracy", "coverage", "density"):
         values = [each[name]["value"] for each in found]
-        assert all(later <= earlier + 0.01 for earlier, later in zip(values, values[1:], strict=False)), (name, values)
+        assert all(later <= earlier + 0.01 for earlier, later in pairwise(values)), (name, values)
         assert values[-1] < values[0] - 0.1
     assert found[0]["accuracy"]["value"] > 0.98
 

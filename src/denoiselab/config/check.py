@@ -113,7 +113,7 @@ def _check_optimizer(optimizer: dict[str, Any]) -> None:
 
 
 def _check_classifier(config: dict[str, Any]) -> None:
-    model, callbacks = config["model"], config["callbacks"]
+    model = config["model"]
     net = model["net"]
     for name in ("width", "depth"):
         require(net[name] > 0, f"model.net.{name}", net[name], "a positive number")
@@ -124,8 +124,6 @@ def _check_classifier(config: dict[str, Any]) -> None:
     _check_optimizer(model["optimizer"])
     for name in ("schedule", "solver"):
         require(config[name] is None, name, "...", "null: a classifier denoises nothing")
-    for name in ("panels", "pure_noise", "samples"):
-        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
 
 
 def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solver: dict[str, Any] | None) -> None:
@@ -204,6 +202,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     require(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "null (none) or a positive norm")
     steps = trainer["sampling_steps"]
     require(steps is None or steps > 0, "trainer.sampling_steps", steps, "null (no cap) or a positive number")
+    images = trainer["evaluated_images"]
+    require(images is None or images > 1, "trainer.evaluated_images", images, "null (no cap) or 2 or more")
 
 
 def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
@@ -219,18 +219,23 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             if key in asked or min(epochs) < 1:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
-    kind = config["model"]["_target_"].rsplit(".")[-1]
-    if kind == "ClassifierModule":
-        return
-    require(callbacks["classifier"] is None, "callbacks.classifier", "on", "null for this model")
-    for name in ("samples",) if kind == "OneStepModule" else ("panels", "pure_noise"):
-        require(callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
+    kind, denoising = config["model"]["_target_"].rsplit(".")[-1], callbacks.get("denoising")
+    belong = {"ClassifierModule": ("classifier",), "OneStepModule": ("panels", "denoising", "pure_noise")}
+    for name in ("panels", "denoising", "pure_noise", "samples", "quality", "classifier"):
+        mine = name in belong.get(kind, ("samples", "quality"))
+        # Runs made before a callback was there can be gone on with.
+        require(mine or callbacks.get(name) is None, f"callbacks.{name}", "on", "null for this model")
+    for name, node in (("panels", callbacks["panels"]), ("denoising", denoising)):
+        if node:
+            path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
+            why = "null unless schedule=additive, whose sigmas it shows"
+            require(path == "Additive", f"callbacks.{name}", "on", why)
+            sigmas = node["sigmas"]
+            good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
+            require(good, f"callbacks.{name}.sigmas", sigmas, "one or more numbers >= 0")
+    for name in ("count", "nlm_count") if denoising else ():
+        require(denoising[name] > 1, f"callbacks.denoising.{name}", denoising[name], "2 images or more")
     if callbacks["panels"]:
-        path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
-        require(path == "Additive", "callbacks.panels", "on", "null unless schedule=additive, whose sigmas it shows")
-        sigmas = callbacks["panels"]["sigmas"]
-        good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
-        require(good, "callbacks.panels.sigmas", sigmas, "one or more numbers >= 0")
         digits = callbacks["panels"]["digits"]
         require(1 <= digits <= 10, "callbacks.panels.digits", digits, "1 to 10")
     if callbacks["pure_noise"]:
@@ -239,6 +244,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         )
     if callbacks["samples"]:
         _check_samples(config, callbacks["samples"])
+    if callbacks.get("quality"):
+        _check_quality(config, callbacks["quality"])
 
 
 def _check_beside(runs: list[str], grids: bool) -> None:
@@ -277,5 +284,22 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
         require(columns is not None and columns > 0, f"{key}.columns", columns, "a positive number")
     require(config["solver"] is not None, "solver", None, "ddpm, ddim, euler or heun: callbacks.samples needs one")
     steps, T = samples["steps"], config["schedule"]["path"].get("T")
+    most = f"1 to schedule.path.T={T}" if T else "a positive number"
+    require(steps > 0 and (T is None or steps <= T), f"{key}.steps", steps, most)
+
+
+def _check_quality(config: dict[str, Any], quality: dict[str, Any]) -> None:
+    """Only where some epoch is asked for: it is part of every model of digits, and off."""
+    key, classes = "callbacks.quality", config["model"]["net"]["num_classes"]
+    scale, steps, T = quality["guidance_scale"], quality["steps"], config["schedule"]["path"].get("T")
+    if not quality["epochs"]:
+        return
+    data = config["data"]["_target_"].rsplit(".")[-1]
+    require(data != "FashionMNIST", f"{key}.epochs", quality["epochs"], "[] for data=fashion_mnist: it judges digits")
+    none = "null: this model has no classes to guide by"
+    require(bool(classes) or scale is None, f"{key}.guidance_scale", scale, none)
+    require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
+    require(quality["samples"] >= 100, f"{key}.samples", quality["samples"], "100 or more")
+    require(quality["batch_size"] > 0, f"{key}.batch_size", quality["batch_size"], "a positive number")
     most = f"1 to schedule.path.T={T}" if T else "a positive number"
     require(steps > 0 and (T is None or steps <= T), f"{key}.steps", steps, most)

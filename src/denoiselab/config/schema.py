@@ -226,6 +226,14 @@ class PanelsConfig(PictureConfig):
 
 
 @dataclass
+class DenoisingConfig(PictureConfig):
+    _target_: str = "denoiselab.training.DenoisingQuality"
+    sigmas: list[float] = MISSING
+    count: int = MISSING
+    nlm_count: int = MISSING
+
+
+@dataclass
 class PureNoiseConfig(PictureConfig):
     _target_: str = "denoiselab.training.PureNoisePanels"
     count: int = MISSING
@@ -245,6 +253,15 @@ class SamplesConfig(PictureConfig):
 
 
 @dataclass
+class QualityConfig(PictureConfig):
+    _target_: str = "denoiselab.training.SampleQuality"
+    samples: int = MISSING
+    steps: int = MISSING
+    guidance_scale: float | None = None
+    batch_size: int = MISSING
+
+
+@dataclass
 class ClassifierConfig:
     _target_: str = "denoiselab.training.Classifier"
 
@@ -255,8 +272,10 @@ class CallbacksConfig:
 
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     panels: PanelsConfig | None = None
+    denoising: DenoisingConfig | None = None
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
+    quality: QualityConfig | None = None
     classifier: ClassifierConfig | None = None
     ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
@@ -270,7 +289,7 @@ class CallbacksConfig:
 class TrainerConfig:
     """These have values here because conf/trainer/*.yaml comes after the experiment, so that trainer=smoke wins.
 
-    `sampling_steps` caps the solver steps of every picture.
+    `sampling_steps` caps the solver steps of every picture, `evaluated_images` the images of every evaluation.
     """
 
     _target_: str = "denoiselab.training.make_trainer"
@@ -285,6 +304,7 @@ class TrainerConfig:
     channels_last: bool = True
     compile: bool = False
     sampling_steps: int | None = None
+    evaluated_images: int | None = None
 
 
 @dataclass

@@ -1,5 +1,6 @@
-"""How good the pictures are: digit classifiers and what they say of samples, PSNR of denoised images."""
+"""How good the pictures are: digit classifiers and what they say of samples; how well pictures are denoised."""
 
+from denoiselab.evaluation.denoising import Denoised, denoising_quality
 from denoiselab.evaluation.digits import (
     DigitClassifier,
     about_digits,
@@ -13,9 +14,11 @@ from denoiselab.evaluation.psnr import psnr
 from denoiselab.evaluation.samples import Evaluator
 
 __all__ = [
+    "Denoised",
     "DigitClassifier",
     "Evaluator",
     "about_digits",
+    "denoising_quality",
     "features",
     "frechet_distance",
     "load_digits",

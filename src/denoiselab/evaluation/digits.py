@@ -1,9 +1,9 @@
 """The digit classifiers that judge generated MNIST digits: `load_digits("features")` and `load_digits("judge")`.
 
 One gives the features in which sets of images are compared, the other, of another architecture and seed, says which
-digit an image shows: a model cannot please both for the same wrong reason. They are trained by
-`train.py experiment=digit_features` and `experiment=digit_judge` on the MNIST training set, never see a generated image,
-and are kept in this package in half precision.
+digit an image shows: a model cannot please both for the same wrong reason. `train.py experiment=digit_features` and
+`experiment=digit_judge` trained them on the MNIST training set; they never saw a generated image. They are kept in this
+package in half precision.
 """
 
 from __future__ import annotations

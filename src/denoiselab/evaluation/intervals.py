@@ -12,7 +12,7 @@ from denoiselab.noise import key
 LEVEL = 0.95
 
 
-def mean_interval(values: Tensor, seed: int, repeats: int = 1000) -> dict[str, float]:
+def mean_interval(values: Tensor, seed: int, repeats: int = 400) -> dict[str, float]:
     """{"value", "low", "high"} of the mean of values (N,): percentiles of the means of N drawn with replacement."""
     generator = torch.Generator().manual_seed(key(seed, "bootstrap"))
     values = values.double()

@@ -16,7 +16,7 @@ from denoiselab.evaluation.fidelity import frechet_distance, nearest_distances, 
 from denoiselab.evaluation.intervals import interval, mean_interval
 from denoiselab.noise import key
 
-FEWEST = 100  # samples: fewer give covariances of nothing
+FEWEST = 10  # samples: fewer have no neighbours
 
 
 class Evaluator:

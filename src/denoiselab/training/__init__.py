@@ -3,6 +3,7 @@
 from denoiselab.training.callbacks import Checkpoints, LossCurve, Metrics, NotFinite, Preempted
 from denoiselab.training.classifier import Classifier, ClassifierModule
 from denoiselab.training.ema import EMA
+from denoiselab.training.evaluation import DenoisingQuality, SampleQuality
 from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
@@ -17,6 +18,7 @@ __all__ = [
     "Classifier",
     "ClassifierModule",
     "DenoisedPanels",
+    "DenoisingQuality",
     "LossCurve",
     "Metrics",
     "NotFinite",
@@ -25,6 +27,7 @@ __all__ = [
     "Preempted",
     "PureNoisePanels",
     "SampleGrids",
+    "SampleQuality",
     "TimeModule",
     "check_devices",
     "load_for_resume",

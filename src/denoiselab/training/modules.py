@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from denoiselab.denoise import EVERYWHERE, Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.step import Batch, StepModule
+
 
 class PixelModule(StepModule):
     """What the three denoisers have in common: a Gaussian path and a mean squared error.

@@ -246,7 +246,7 @@ class SampleGrids(PictureCallback):
         kept = {round(i) for i in torch.linspace(1, self.steps, min(FRAMES - 1, self.steps)).tolist()}
         if frames is not None:
             frames.append(x.cpu())
-        with tqdm(total=self.steps, desc="sampling", unit="step", leave=False, disable=not _shows_bar(trainer)) as bar:
+        with tqdm(total=self.steps, desc="sampling", unit="step", leave=False, disable=not shows_bar(trainer)) as bar:
 
             def after_step(step: int, t: Tensor, x: Tensor, estimate: Estimate) -> None:
                 bar.update()
@@ -266,6 +266,6 @@ class SampleGrids(PictureCallback):
         print(f"{title}: {path}")
 
 
-def _shows_bar(trainer: L.Trainer) -> bool:
+def shows_bar(trainer: L.Trainer) -> bool:
     """A bar within a bar needs a cursor that can go up: in a file it leaves escape codes."""
     return trainer.progress_bar_callback is not None and sys.stderr.isatty()

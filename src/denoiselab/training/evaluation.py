@@ -1,0 +1,222 @@
+"""Callbacks that measure what the model does after the epochs asked for, into metrics.json and a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from denoiselab.evaluation import Evaluator, denoising_quality
+from denoiselab.figures import Curve, quality_figure, study_figure, study_table
+from denoiselab.files import write_atomically
+from denoiselab.noise import ImageNoise
+from denoiselab.sample import Solver, evaluations, sample
+from denoiselab.training.callbacks import log_picture
+from denoiselab.training.modules import OneStepModule, PixelModule
+from denoiselab.training.pictures import PictureCallback, check_finite, shows_bar
+
+
+def record(path: Path, name: str, epoch: int, values: Any) -> None:
+    """Puts {name: {"epoch_NNN": values}} into a metrics.json, beside what it has; numbers that are not finite are null.
+
+    The file is made if it is missing, and written whole or not at all. An epoch that is repeated replaces its values.
+    """
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    metrics.setdefault(name, {})[f"epoch_{epoch:03d}"] = _finite(values)
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+class DenoisingQuality(PictureCallback):
+    """metrics.json and denoising_quality.png of a single-step denoiser: its MSE and PSNR on the test images at each
+    sigma, beside classical filters (`denoising_quality`).
+
+    The filters are told sigma and are set for it; the network is not told, and was trained at one.
+
+    Args:
+        sigmas: the noise levels.
+        count: how many test images, from the first; all where there are fewer.
+        nlm_count: how many of them non-local means gets.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        epochs: Iterable[int],
+        seed: int,
+        sigmas: Sequence[float],
+        count: int = 10_000,
+        nlm_count: int = 200,
+    ) -> None:
+        super().__init__(directory, epochs, seed)
+        self.metrics = Path(directory) / "metrics.json"
+        self.sigmas, self.count, self.nlm_count = list(sigmas), count, nlm_count
+
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        assert isinstance(module, OneStepModule)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        images = data.test_images[: self.count]
+        total = len(images) * len(self.sigmas)
+        with tqdm(total=total, desc="denoising", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
+
+            def denoise(z: Tensor, sigma: float) -> Tensor:
+                estimate = module.net(z.to(module.device)).float().cpu()
+                check_finite(trainer, "denoised pictures", estimate)
+                bar.update(len(z))
+                return estimate
+
+            measured = denoising_quality(
+                denoise, images, self.sigmas, data.train_images, self.seed, nlm_count=self.nlm_count
+            )
+        record(
+            self.metrics,
+            "denoising",
+            epoch,
+            {method: [asdict(entry) for entry in entries] for method, entries in measured.items()},
+        )
+        labels = {
+            "network": f"network, trained at sigma {module.t:g}",
+            "wiener": "Wiener filter",
+            "gaussian_blur": "Gaussian blur, best width",
+            "non_local_means": f"non-local means ({measured['non_local_means'][0].n:,} images)",
+            "none": "nothing done",
+        }
+        curves = {}
+        for method, label in labels.items():
+            finite = [entry for entry in measured[method] if math.isfinite(entry.psnr.mean)]
+            if finite:
+                x, psnr = [entry.sigma for entry in finite], [entry.psnr for entry in finite]
+                curves[label] = Curve(x, [p.mean for p in psnr], [p.low for p in psnr], [p.high for p in psnr])
+        path = self.figures / "denoising_quality.png"
+        title = f"denoising after epoch {epoch}: {len(images):,} test images, 95 % intervals"
+        x_label = "sigma of the noise"
+        if 0 in self.sigmas:
+            x_label += " (at 0 all but the network return the picture itself: infinite PSNR)"
+        quality_figure(path, {"mean PSNR of an image (dB)": curves}, x_label=x_label, title=title)
+
+        nearest = min(range(len(self.sigmas)), key=lambda i: abs(self.sigmas[i] - module.t))
+        shown = ", ".join(f"{label} {measured[method][nearest].psnr['value']:.2f}" for method, label in labels.items())
+        print(f"denoising after epoch {epoch}: PSNR in dB at sigma {self.sigmas[nearest]:g}: {shown}")
+        values = {
+            f"denoising/{method}/{name}_sigma_{entry.sigma:g}": getattr(entry, name)["value"]
+            for method, entries in measured.items()
+            for entry in entries
+            for name in ("mse", "psnr")
+            if math.isfinite(getattr(entry, name)["value"])
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        log_picture(trainer, path)
+
+
+class SampleQuality(PictureCallback):
+    """metrics.json and quality.png of a time- or class-conditioned model: what `Evaluator` measures of its samples.
+
+    Every rank makes its share of the samples and the first one measures them; as each sample has a generator of its
+    own, the numbers are the same on any number of ranks. Image n is of digit n mod 10.
+
+    Args:
+        solver: turns an estimate into the next x.
+        samples: how many; 10,000 are for what is published.
+        steps: solver steps.
+        guidance_scale: of classifier-free guidance; None for a model without classes.
+        batch_size: samples made at once on a rank.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        epochs: Iterable[int],
+        seed: int,
+        solver: Solver,
+        samples: int,
+        steps: int,
+        guidance_scale: float | None = None,
+        batch_size: int = 200,
+    ) -> None:
+        super().__init__(directory, epochs, seed)
+        self.metrics = Path(directory) / "metrics.json"
+        self.solver, self.samples, self.steps = solver, samples, steps
+        self.guidance_scale, self.batch_size = guidance_scale, batch_size
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, PixelModule)
+        if trainer.current_epoch + 1 not in self.epochs:
+            return
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            images = self.gathered(trainer, pl_module)
+        if trainer.is_global_zero:
+            self.measure(trainer, pl_module, images)
+        trainer.strategy.barrier()
+
+    def gathered(self, trainer: L.Trainer, module: PixelModule) -> Tensor:
+        """All ranks' samples in order, (samples, C, H, W) uint8 on the CPU."""
+        ranks = trainer.world_size
+        mine = range(trainer.global_rank, self.samples, ranks)
+        share = [mine[first : first + self.batch_size] for first in range(0, len(mine), self.batch_size)]
+        with tqdm(total=len(mine), desc="samples", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
+            made = [self.made(trainer, module, indices, bar.update) for indices in share]
+        images = torch.cat(made)
+        if ranks == 1:
+            return images.cpu()
+        most = -(-self.samples // ranks)  # all ranks must give as many
+        images = torch.cat([images, images.new_zeros(most - len(images), *images.shape[1:])])
+        together = trainer.strategy.all_gather(images)  # (ranks, most, C, H, W)
+        return together.transpose(0, 1).flatten(0, 1)[: self.samples].cpu()
+
+    def made(self, trainer: L.Trainer, module: PixelModule, indices: range, done: Callable[[int], object]) -> Tensor:
+        """The samples of these numbers, (B, C, H, W) uint8."""
+        noise = ImageNoise(self.seed, indices, "quality")
+        x = noise(torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device))  # type: ignore[attr-defined]
+        condition = module.condition(torch.tensor([index % 10 for index in indices], device=module.device))
+        times = module.path.times(self.steps)
+        x = sample(module.denoiser(self.guidance_scale), x, times, self.solver, noise, condition)
+        check_finite(trainer, "samples", x)
+        done(len(indices))
+        return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def measure(self, trainer: L.Trainer, module: PixelModule, images: Tensor) -> None:
+        """Writes what is measured of the samples into metrics.json, quality.png and the loggers."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+        evaluator = Evaluator(*splits, device=module.device)
+        epoch, config = trainer.current_epoch + 1, module.run_config
+        row = {
+            "model": config["name"],
+            "epoch": epoch,
+            "solver": " ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
+            "guidance_scale": self.guidance_scale,
+            "evaluations": evaluations(config["solver"]["name"], self.steps),
+            "seed": self.seed,
+        }
+        labels = torch.arange(len(images)) % 10 if module.num_classes else None
+        row |= evaluator.measure(images, labels)
+        saved = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
+        floors = saved.get("floors") or evaluator.floors(len(images))
+        study = {"rows": [*before, row], "floors": floors}
+        with write_atomically(self.metrics) as temporary:
+            temporary.write_text(json.dumps({**saved, **study}, indent=1, allow_nan=False) + "\n")
+        print(study_table(study))
+        values = {name: row[name]["value"] for name in row if isinstance(row[name], dict) and "value" in row[name]}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=trainer.global_step)
+        path = self.figures / "quality.png"
+        study_figure(path, study)
+        log_picture(trainer, path)

@@ -1,0 +1,88 @@
+"""evaluation.py: metrics.json grows by epochs, and the numbers are those of the weights of that epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from training_runs import SEED, make_run
+
+from denoiselab.evaluation import denoising_quality
+from denoiselab.nets import UNet
+from denoiselab.noise import Additive
+from denoiselab.training import DenoisingQuality, NotFinite, OneStepModule, Optimizer
+from denoiselab.training.evaluation import record
+
+SIGMAS = [0.0, 0.4, 0.5]
+
+
+def one_step(lr: float = 1e-3) -> OneStepModule:
+    torch.manual_seed(0)
+    return OneStepModule(UNet(4), Additive(), "x_0", Optimizer(lr, "constant"), SEED, 0.5)
+
+
+def test_epochs_are_added_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    record(path, "denoising", 1, {"a": [1.5, math.inf]})
+    record(path, "denoising", 12, {"a": [math.nan]})
+    record(path, "other", 1, 3)
+    record(path, "denoising", 1, {"a": [2.5]})
+    assert json.loads(path.read_text()) == {
+        "denoising": {"epoch_001": {"a": [2.5]}, "epoch_012": {"a": [None]}},
+        "other": {"epoch_001": 3},
+    }
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        record(path, "denoising", 2, object())
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(epochs: int) -> OneStepModule:
+        callback = DenoisingQuality(tmp_path, [1, 3], 11, SIGMAS, count=8, nlm_count=4)
+        made = make_run(tmp_path, epochs, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
+        made.fit(resume=epochs > 2)
+        data = made.data
+        made.module.eval()
+        with torch.no_grad():
+            found = denoising_quality(
+                lambda z, sigma: made.module.net(z), data.test_images[:8], SIGMAS, data.train_images, 11, nlm_count=4
+            )
+        expected.append([entry.mse["value"] for entry in found["network"]])
+        return made.module  # type: ignore[return-value]
+
+    expected: list[list[float]] = []
+    run(1)
+    run(3)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["denoising"]
+    assert list(metrics) == ["epoch_001", "epoch_003"]
+    for methods, mse in zip(metrics.values(), expected, strict=True):
+        assert [entry["mse"]["value"] for entry in methods["network"]] == pytest.approx(mse, rel=1e-5)
+        assert [entry["n"] for entry in methods["network"] + methods["non_local_means"]] == [8] * 3 + [4] * 3
+        assert methods["none"][0]["psnr"] == {"value": None, "low": None, "high": None}
+    assert metrics["epoch_001"]["wiener"] == metrics["epoch_003"]["wiener"]
+    with Image.open(tmp_path / "figures" / "denoising_quality.png") as picture:
+        assert picture.size == (1000, 600)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": PSNR in dB at sigma 0.5: network, trained at sigma 0.5 ")[0] for line in lines] == [
+        "denoising after epoch 1",
+        "denoising after epoch 3",
+    ]
+
+
+def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    callback = DenoisingQuality(tmp_path, [1], 0, SIGMAS, count=8, nlm_count=2)
+    run = make_run(tmp_path, 1, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
+
+    def broken(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output if len(inputs[0]) != 8 else output * math.nan
+
+    run.module.net.register_forward_hook(broken)
+    with pytest.raises(NotFinite, match="denoised pictures with NaN or infinite pixels after epoch 1"):
+        run.fit()
+    assert not (tmp_path / "metrics.json").exists()
