@@ -46,7 +46,7 @@ class Recording(ClassModule):
     draws: tuple[Any, ...] = ()
 
     def loss(self, *draws: Any) -> Tensor:
-        self.draws = draws
+        self.draws = draws[:4]  # without the weight
         return super().loss(*draws)
 
 

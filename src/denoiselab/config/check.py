@@ -96,6 +96,7 @@ def _check_model(model: dict[str, Any]) -> None:
         require(0 <= dropout <= 1, "model.class_dropout", dropout, "a probability, 0 to 1")
     else:
         require(net["num_classes"] == 0, "model.net.num_classes", net["num_classes"], "0 for this model")
+    _check_times(model.get("times"))
     require(optimizer["lr"] > 0, "model.optimizer.lr", optimizer["lr"], "a positive number")
     one_of("model.optimizer.schedule", optimizer["schedule"], ["constant", "exponential", "cosine"])
     least = 0 if optimizer["schedule"] == "cosine" else 1e-12
@@ -103,6 +104,16 @@ def _check_model(model: dict[str, Any]) -> None:
     require(optimizer["warmup_steps"] >= 0, "model.optimizer.warmup_steps", optimizer["warmup_steps"], "0 or more")
     betas = optimizer["betas"]
     require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "model.optimizer.betas", betas, "two numbers in [0, 1)")
+
+
+def _check_times(times: dict[str, Any] | None) -> None:
+    """None in a run from before there was a choice, or of a model that has none."""
+    if times is None:
+        return
+    one_of("model.times.law", times["law"], ["uniform", "logit_normal"])
+    location, scale = times["location"], times["scale"]
+    require(math.isfinite(location), "model.times.location", location, "a finite number")
+    require(0 < scale < math.inf, "model.times.scale", scale, "a positive number")
 
 
 def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dict[str, Any] | None) -> None:
@@ -120,6 +131,8 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
     flow = path["_target_"].endswith("RectifiedFlow")
     one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
+    weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
+    one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
     if "max_beta" in path:

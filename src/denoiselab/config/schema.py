@@ -43,6 +43,14 @@ class OptimizerConfig:
 
 
 @dataclass
+class TimesConfig:
+    _target_: str = "denoiselab.training.Times"
+    law: str = MISSING
+    location: float = MISSING
+    scale: float = MISSING
+
+
+@dataclass
 class ModelConfig:
     _target_: str = MISSING
     net: UNetConfig = field(default_factory=UNetConfig)
@@ -58,10 +66,12 @@ class OneStepModelConfig(ModelConfig):
 @dataclass
 class TimeModelConfig(ModelConfig):
     _target_: str = "denoiselab.training.TimeModule"
+    times: TimesConfig = field(default_factory=TimesConfig)
+    loss_weight: str = MISSING
 
 
 @dataclass
-class ClassModelConfig(ModelConfig):
+class ClassModelConfig(TimeModelConfig):
     _target_: str = "denoiselab.training.ClassModule"
     class_dropout: float = MISSING
 

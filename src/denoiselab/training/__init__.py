@@ -6,6 +6,7 @@ from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
 from denoiselab.training.resume import load_for_resume
+from denoiselab.training.times import Times
 from denoiselab.training.tracking import recording, wandb_logger
 from denoiselab.training.trainer import check_devices, make_trainer, resolve_accelerator
 
@@ -23,6 +24,7 @@ __all__ = [
     "PureNoisePanels",
     "SampleGrids",
     "TimeModule",
+    "Times",
     "check_devices",
     "load_for_resume",
     "make_trainer",
