@@ -62,6 +62,11 @@ MISTAKES = [
         "schedule.prediction=velocity: allowed is x_0 for this model (try schedule=additive)",
     ),
     (["schedule.prediction=eps"], "schedule.prediction=eps: allowed are velocity, x_0"),
+    (["schedule=ddpm", "schedule.path.zero_terminal_snr=true"], "schedule.prediction=eps: allowed are velocity, x_0"),
+    (
+        ["schedule=ddpm", "schedule.path.T=1", "schedule.path.zero_terminal_snr=true", "schedule.prediction=x_0"],
+        "schedule.path.T=1: allowed is 2 or more with zero_terminal_snr",
+    ),
     (["schedule=ddpm", "schedule.path.T=0"], "schedule.path.T=0: allowed is a positive number of steps"),
     (
         ["schedule=ddpm", "schedule.path.beta_end=1"],
@@ -111,6 +116,10 @@ MISTAKES = [
     (
         ["callbacks.ema.decay=1"],
         "callbacks.ema.decay=1.0: allowed is null (off), or more than 0 and less than 1",
+    ),
+    (
+        ["callbacks.ema.bn_batches=-1"],
+        "callbacks.ema.bn_batches=-1: allowed is 0 (averaged statistics) or more training batches",
     ),
     (["callbacks.metrics.every=0"], "callbacks.metrics.every=0: allowed is 1 or more"),
     (["data.batch_size=0"], "data.batch_size=0: allowed is 1 to 60000 images per rank"),

@@ -129,12 +129,14 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
             not additive, "schedule", "additive", "ddpm, cosine or flow for this model: additive never ends in noise"
         )
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
-    flow = path["_target_"].endswith("RectifiedFlow")
-    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
+    zero = path.get("zero_terminal_snr", False)
+    no_signal = zero or path["_target_"].endswith("RectifiedFlow")
+    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if no_signal else ["eps", "x_0", "velocity"])
     weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
     one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
+        require(path["T"] > 1 or not zero, "schedule.path.T", path["T"], "2 or more with zero_terminal_snr")
     if "max_beta" in path:
         require(0 < path["max_beta"] < 1, "schedule.path.max_beta", path["max_beta"], "more than 0 and less than 1")
     if "beta_start" in path:
@@ -193,6 +195,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
+    batches = callbacks["ema"].get("bn_batches", 0)
+    require(batches >= 0, "callbacks.ema.bn_batches", batches, "0 (averaged statistics) or more training batches")
     _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):

@@ -90,6 +90,7 @@ class DDPMConfig(PathConfig):
     T: int = MISSING
     beta_start: float = MISSING
     beta_end: float = MISSING
+    zero_terminal_snr: bool = MISSING
 
 
 @dataclass
@@ -195,6 +196,8 @@ class EMAConfig:
 
     _target_: str = "denoiselab.training.EMA"
     decay: float | None = MISSING
+    warmup: bool = MISSING
+    bn_batches: int = MISSING
 
 
 @dataclass

@@ -37,6 +37,9 @@ class PixelModule(L.LightningModule):
 
     def __init__(self, net: nn.Module, path: GaussianPath, prediction: str, optimizer: Optimizer, seed: int) -> None:
         super().__init__()
+        # On a continuous path T is never drawn; a discrete one would be trained there to no end.
+        if prediction == "eps" and path.discrete and path.alpha(torch.tensor(path.T)) == 0:
+            raise ValueError("prediction='eps': allowed are x_0, velocity on a path with zero_terminal_snr")
         self.net, self.path, self.prediction, self.seed = net, path, prediction, seed
         self.optimizer_settings = optimizer
         # The resolved configuration as a plain container; train.py sets it, checkpoints carry it.
@@ -112,6 +115,12 @@ class PixelModule(L.LightningModule):
         t = self.training_times(batch, generator)
         eps = torch.randn(batch, *like.shape[1:], generator=generator, device=like.device)
         return t, eps, torch.rand(batch, generator=generator, device=like.device)
+
+    def observe(self, batch: Batch, generator: torch.Generator) -> None:
+        """Calls the network on a batch as training does, for the sake of BatchNorm's statistics."""
+        x_0, labels = batch
+        t, eps, u = self.draw(len(x_0), x_0, generator)
+        self.predict(self.path.add_noise(x_0, t, eps), t, self.drop(self.condition(labels), u))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
