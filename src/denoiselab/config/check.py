@@ -130,10 +130,11 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any], solver: dic
         )
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
     zero = path.get("zero_terminal_snr", False)
-    no_signal = zero or path["_target_"].endswith("RectifiedFlow")
-    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if no_signal else ["eps", "x_0", "velocity"])
+    flow = path["_target_"].endswith("RectifiedFlow")
+    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow or zero else ["eps", "x_0", "velocity"])
     weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
     one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
+    one_of("model.coupling", model.get("coupling", "independent"), ["independent", *["class"] * flow])
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
         require(path["T"] > 1 or not zero, "schedule.path.T", path["T"], "2 or more with zero_terminal_snr")

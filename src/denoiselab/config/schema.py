@@ -74,6 +74,7 @@ class TimeModelConfig(ModelConfig):
 class ClassModelConfig(TimeModelConfig):
     _target_: str = "denoiselab.training.ClassModule"
     class_dropout: float = MISSING
+    coupling: str = MISSING
 
 
 # --- schedule and solver ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
+from denoiselab.training.coupling import check_coupling, couple
 from denoiselab.training.loss_weight import check_loss_weight, loss_weight
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.times import UNIFORM, Times
@@ -78,6 +79,10 @@ class PixelModule(L.LightningModule):
         """How much the errors at times t (B,) count in training, (B,); None for all the same."""
         return None
 
+    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
+        """The noise (B, C, H, W) in the order in which the pictures are trained with it."""
+        return eps
+
     def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
         """The condition in training, given uniform numbers u (B,) in [0, 1)."""
         return condition
@@ -108,7 +113,7 @@ class PixelModule(L.LightningModule):
         t, eps, u = self.draw(B * world, x_0, generator)
         rows = slice(rank * B, (rank + 1) * B)
         condition = self.drop(self.condition(labels), u[rows])
-        return self.loss(x_0, t[rows], eps[rows], condition, self.weight(t[rows]))
+        return self.loss(x_0, t[rows], self.couple(x_0, eps[rows], labels), condition, self.weight(t[rows]))
 
     def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What is random in training, in this order: times (batch,), noise (batch, C, H, W), u of `drop` (batch,)."""
@@ -120,7 +125,8 @@ class PixelModule(L.LightningModule):
         """Calls the network on a batch as training does, for the sake of BatchNorm's statistics."""
         x_0, labels = batch
         t, eps, u = self.draw(len(x_0), x_0, generator)
-        self.predict(self.path.add_noise(x_0, t, eps), t, self.drop(self.condition(labels), u))
+        x_t = self.path.add_noise(x_0, t, self.couple(x_0, eps, labels))
+        self.predict(x_t, t, self.drop(self.condition(labels), u))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
@@ -239,6 +245,8 @@ class ClassModule(TimeModule):
         class_dropout: probability, sample by sample, that the one-hot class vector is replaced by zeros
             (Ho & Salimans 2022), in [0, 1].
         times, loss_weight: as for `TimeModule`.
+        coupling: "independent", or "class": in training, noise is paired with pictures by `couple`. Under DDP each rank
+            pairs its own rows, so two ranks do not train on what one process would. Validation's noise is independent.
     """
 
     def __init__(
@@ -251,11 +259,13 @@ class ClassModule(TimeModule):
         class_dropout: float,
         times: Times = UNIFORM,
         loss_weight: str = "none",
+        coupling: str = "independent",
     ) -> None:
         super().__init__(net, path, prediction, optimizer, seed, times, loss_weight)
         if not 0 <= class_dropout <= 1:
             raise ValueError(f"model.class_dropout={class_dropout}: allowed is 0 to 1")
-        self.class_dropout = class_dropout
+        check_coupling(coupling, path)
+        self.class_dropout, self.coupling = class_dropout, coupling
 
     @property
     def num_classes(self) -> int:
@@ -267,3 +277,6 @@ class ClassModule(TimeModule):
     def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
         assert condition is not None
         return condition * (u >= self.class_dropout)[:, None]  # (B, K)
+
+    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
+        return eps if self.coupling == "independent" else couple(x_0, eps, labels)
