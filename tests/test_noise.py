@@ -28,11 +28,12 @@ from denoiselab.noise import (
 
 PATHS: dict[str, GaussianPath] = {
     "ddpm": DDPM(300, 1e-4, 0.02),
+    "zero_snr": DDPM(300, 1e-4, 0.02, zero_terminal_snr=True),
     "cosine": Cosine(1000),
     "flow": RectifiedFlow(),
     "additive": Additive(),
 }
-VP = ["ddpm", "cosine"]
+VP = ["ddpm", "zero_snr", "cosine"]
 CONTINUOUS = ["flow", "additive"]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
@@ -71,6 +72,18 @@ def test_ddpm_is_the_cumulative_product_of_its_betas() -> None:
 def test_ddpm_has_the_abar_of_diffusers_one_index_earlier() -> None:
     theirs = DDPMScheduler(300, beta_start=1e-4, beta_end=0.02, beta_schedule="linear").alphas_cumprod.double()
     torch.testing.assert_close(PATHS["ddpm"].alpha(torch.arange(1, 301)) ** 2, theirs, rtol=1e-5, atol=0)
+
+
+def test_zero_terminal_snr_is_algorithm_1_and_that_of_diffusers() -> None:
+    path, plain, t = PATHS["zero_snr"], PATHS["ddpm"], torch.arange(1, 301)
+    alpha, before = path.alpha(t), plain.alpha(t)
+    assert alpha[-1] == 0 and path.sigma(t[-1]) == 1
+    assert alpha[0].item() == pytest.approx(before[0].item(), rel=1e-15)
+    torch.testing.assert_close(alpha, before[0] * (before - before[-1]) / (before[0] - before[-1]))
+    theirs = DDPMScheduler(300, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", rescale_betas_zero_snr=True)
+    torch.testing.assert_close(alpha**2, theirs.alphas_cumprod.double(), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="T=1 with zero_terminal_snr: allowed is 2 or more"):
+        DDPM(1, 0.1, 0.2, zero_terminal_snr=True)
 
 
 def test_cosine_has_the_betas_of_diffusers_squaredcos_cap_v2() -> None:

@@ -35,6 +35,7 @@ from denoiselab.sample import SOLVERS, Solver, make_solver, sample
 
 PATHS: dict[str, GaussianPath] = {
     "ddpm": DDPM(300, 1e-4, 0.02),
+    "zero_snr": DDPM(300, 1e-4, 0.02, zero_terminal_snr=True),
     "cosine": Cosine(1000),
     "flow": RectifiedFlow(),
     "additive": Additive(),
@@ -776,3 +777,32 @@ def test_ddpms_default_is_the_courses_variance() -> None:
     path = PATHS["ddpm"]
     denoiser, times = Gaussian(path, M, 0.3), path.times(10)
     assert law(denoiser, times, make_solver("ddpm")) == law(denoiser, times, solver_of("beta"))
+
+
+@every_solver
+@pytest.mark.parametrize("prediction", ["x_0", "velocity"])
+@pytest.mark.parametrize("steps", [1, 7, 300])
+def test_a_network_starts_where_no_signal_is_left(kind: str, prediction: str, steps: int) -> None:
+    """alpha_T = 0: every coefficient is finite, and a network that knows the picture gets to it."""
+    path, picture = PATHS["zero_snr"], torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    class Knows(nn.Module):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            if prediction == "x_0":
+                return picture
+            times = (t * path.T).round().long()
+            _, eps = path.estimate("x_0", picture, x_t, times)
+            return path.velocity(picture, eps, times)
+
+    seen: list[Tensor] = []
+    noise = ImageNoise(0, range(2), "sampling")
+    x = sample(
+        NetworkDenoiser(Knows(), path, prediction),
+        noise(picture),
+        path.times(steps),
+        solver_of(kind),
+        noise,
+        callback=lambda step, t, x, estimate: seen.extend([x, estimate.x_0, estimate.eps]),
+    )
+    assert len(seen) == 3 * steps and all(bool(value.isfinite().all()) for value in seen)
+    torch.testing.assert_close(x, picture, rtol=0, atol=1e-3)

@@ -158,14 +158,15 @@ class VariancePreserving(GaussianPath):
     of x_t by the angle whose cosine is alpha_t.
 
     Args:
-        betas: beta_1..beta_T, each in (0, 1).
+        betas: beta_1..beta_T, each in (0, 1); the last may be 1, which leaves no signal at T.
     """
 
     discrete = True
 
     def __init__(self, betas: Tensor) -> None:
         betas = betas.double()
-        if betas.ndim != 1 or len(betas) < 1 or not bool(((betas > 0) & (betas < 1)).all()):
+        good = betas.ndim == 1 and bool((betas > 0).all() & (betas[:-1] < 1).all() & (betas[-1:] <= 1).all())
+        if not good or len(betas) < 1 or betas[0] == 1:
             raise ValueError(f"betas of shape {tuple(betas.shape)}: allowed is a list of numbers between 0 and 1")
         self.T = len(betas)
         self.abar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
@@ -187,14 +188,26 @@ class VariancePreserving(GaussianPath):
 
 
 class DDPM(VariancePreserving):
-    """Ho et al. 2020: beta_t linear from beta_start to beta_end in T steps."""
+    """Ho et al. 2020: beta_t linear from beta_start to beta_end in T steps.
 
-    def __init__(self, T: int, beta_start: float, beta_end: float) -> None:
+    Args:
+        zero_terminal_snr: shift and scale abar^(1/2) so that abar_T = 0, keeping abar_1 (Lin et al. 2023, algorithm 1):
+            T is then pure noise, as sampling starts from. An eps prediction says nothing of x_0 there.
+    """
+
+    def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool = False) -> None:
         if T < 1:
             raise ValueError(f"T={T}: allowed is a positive number of steps")
         if not (0 < beta_start < 1 and 0 < beta_end < 1):
             raise ValueError(f"beta_start={beta_start}, beta_end={beta_end}: allowed are more than 0 and less than 1")
-        super().__init__(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
+        betas = torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+        if zero_terminal_snr:
+            if T < 2:
+                raise ValueError(f"T={T} with zero_terminal_snr: allowed is 2 or more steps")
+            alpha = (1 - betas).cumprod(0).sqrt()
+            alpha = (alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))
+            betas = torch.cat([betas[:1], 1 - (alpha[1:] / alpha[:-1]) ** 2])
+        super().__init__(betas)
 
 
 class Cosine(VariancePreserving):

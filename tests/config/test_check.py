@@ -39,6 +39,16 @@ MISTAKES = [
     ),
     (["beside=nowhere"], "beside=nowhere: allowed is a list, e.g. beside=[nowhere]"),
     (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
+    (
+        ["model.times.law=logitnormal"],
+        "model.times.law=logitnormal: allowed are uniform, logit_normal (did you mean logit_normal?)",
+    ),
+    (["model.times.location=inf"], "model.times.location=inf: allowed is a finite number"),
+    (["model.times.scale=0"], "model.times.scale=0.0: allowed is a positive number"),
+    (["model.loss_weight=snr"], "model.loss_weight=snr: allowed are none, min_snr (did you mean min_snr?)"),
+    (["model.loss_weight=velocity"], "model.loss_weight=velocity: allowed are none, min_snr"),
+    (["model.coupling=clas"], "model.coupling=clas: allowed are independent, class (did you mean class?)"),
+    (["schedule=ddpm", "model.coupling=class"], "model.coupling=class: allowed are independent"),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
     (["model.optimizer.final=2"], "model.optimizer.final=2.0: allowed is a fraction of lr, up to 1"),
@@ -54,6 +64,11 @@ MISTAKES = [
         "schedule.prediction=velocity: allowed is x_0 for this model (try schedule=additive)",
     ),
     (["schedule.prediction=eps"], "schedule.prediction=eps: allowed are velocity, x_0"),
+    (["schedule=ddpm", "schedule.path.zero_terminal_snr=true"], "schedule.prediction=eps: allowed are velocity, x_0"),
+    (
+        ["schedule=ddpm", "schedule.path.T=1", "schedule.path.zero_terminal_snr=true", "schedule.prediction=x_0"],
+        "schedule.path.T=1: allowed is 2 or more with zero_terminal_snr",
+    ),
     (["schedule=ddpm", "schedule.path.T=0"], "schedule.path.T=0: allowed is a positive number of steps"),
     (
         ["schedule=ddpm", "schedule.path.beta_end=1"],
@@ -127,6 +142,10 @@ MISTAKES = [
     (
         ["callbacks.ema.decay=1"],
         "callbacks.ema.decay=1.0: allowed is null (off), or more than 0 and less than 1",
+    ),
+    (
+        ["callbacks.ema.bn_batches=-1"],
+        "callbacks.ema.bn_batches=-1: allowed is 0 (averaged statistics) or more training batches",
     ),
     (["callbacks.metrics.every=0"], "callbacks.metrics.every=0: allowed is 1 or more"),
     (["data.batch_size=0"], "data.batch_size=0: allowed is 1 to 60000 images per rank"),

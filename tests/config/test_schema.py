@@ -18,6 +18,7 @@ from denoiselab.config.schema import (
     SCHEMAS,
     CallbacksConfig,
     OptimizerConfig,
+    TimesConfig,
     TrainerConfig,
     UNetConfig,
     WandbConfig,
@@ -60,6 +61,7 @@ def targets() -> list[tuple[str, str, type]]:
     found: list[tuple[str, str, type]] = [
         ("net", UNetConfig._target_, UNetConfig),
         ("optimizer", OptimizerConfig._target_, OptimizerConfig),
+        ("times", TimesConfig._target_, TimesConfig),
         ("trainer", TrainerConfig._target_, TrainerConfig),
         ("logger", "denoiselab.training.wandb_logger", WandbConfig),
         ("data", "denoiselab.data.MNIST", SCHEMAS["data"]["downloaded"]),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from training_runs import (
+    LEVERS,
     REPOSITORY,
     STEPS,
-    WithoutBatchNorm,
+    IdleBatchNorm,
     class_module,
     compose_config,
     differences,
@@ -37,9 +38,13 @@ IN_A_RUN = {"checkpoints", "config.yaml", "figures", "metrics.csv"}
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    """Order, times, noise and class dropout are drawn for the global batch, so what is left is the order of sums."""
+    """Order, times, noise and class dropout are drawn for the global batch, so what is left is the order of sums.
+
+    So are the batches that the average's BatchNorm is estimated on.
+    """
     process = start(Path(__file__).with_name("two_processes.py"), tmp_path / "two")
-    one = make_run(tmp_path / "one", module=class_module(WithoutBatchNorm), ema=0.8)
+    module = class_module(IdleBatchNorm, **LEVERS)
+    one = make_run(tmp_path / "one", module=module, ema=0.8, warmup=True, bn_batches=2)
     one.fit()
     finish(process)
     alone, together = rows(tmp_path / "one"), rows(tmp_path / "two")
@@ -53,6 +58,8 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     last = [load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two")]
     for name, weight in last[0]["state_dict"].items():
         torch.testing.assert_close(last[1]["state_dict"][name], weight, rtol=0, atol=1e-4, msg=name)
+    variance = [checkpoint["current_model_state"]["net.norm.running_var"] for checkpoint in last]
+    assert not torch.isclose(*variance, rtol=0, atol=1e-4).all()  # in training, of a rank's own rows
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from denoiselab.config import register, train_config
 from denoiselab.data import Synthetic
 from denoiselab.nets import UNet
 from denoiselab.noise import RectifiedFlow
-from denoiselab.training import EMA, Checkpoints, ClassModule, Metrics, Optimizer, Preempted, make_trainer
+from denoiselab.training import EMA, Checkpoints, ClassModule, Metrics, Optimizer, Preempted, Times, make_trainer
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
@@ -54,6 +54,21 @@ class WithoutBatchNorm(nn.Module):
         return self.leave(h.relu())  # (B, 1, H, W)
 
 
+class IdleBatchNorm(WithoutBatchNorm):
+    """Its BatchNorm sees the pictures and changes nothing: its statistics are all that two ranks differ in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        return super().forward(x, t, c) + 0 * self.norm(self.enter(x)).mean()
+
+
+# A run's training with every lever on.
+LEVERS: dict[str, Any] = {"times": Times("logit_normal", 0.3, 1.2), "loss_weight": "min_snr"}
+
+
 @dataclass
 class Run:
     directory: Path
@@ -79,10 +94,12 @@ def small_unet() -> UNet:
     return UNet(4, time="add", num_classes=10)
 
 
-def class_module(net: Callable[[], nn.Module] = small_unet, kind: type[ClassModule] = ClassModule) -> ClassModule:
+def class_module(
+    net: Callable[[], nn.Module] = small_unet, kind: type[ClassModule] = ClassModule, **levers: Any
+) -> ClassModule:
     """With the same weights every time."""
     torch.manual_seed(SEED)
-    module = kind(net(), RectifiedFlow(), "velocity", Optimizer(1e-2, "exponential"), SEED, class_dropout=0.3)
+    module = kind(net(), RectifiedFlow(), "velocity", Optimizer(1e-2, "exponential"), SEED, class_dropout=0.3, **levers)
     module.run_config = {"name": "test", "seed": SEED}
     return module
 
@@ -94,6 +111,8 @@ def make_run(
     module: ClassModule | None = None,
     callbacks: Sequence[L.Callback] = (),
     ema: float | None = None,
+    warmup: bool = False,
+    bn_batches: int = 0,
     every: int = 4,
     clip: float | None = 0.5,
     precision: str = "32-true",
@@ -102,7 +121,7 @@ def make_run(
     kept: Sequence[int] = (),
 ) -> Run:
     checkpoints = Checkpoints(directory, kept)
-    average = [] if ema is None else [EMA(ema)]
+    average = [] if ema is None else [EMA(ema, warmup, bn_batches)]
     trainer = make_trainer(
         directory,
         epochs,

@@ -1,9 +1,10 @@
-"""Fits the network without BatchNorm on two ranks: python two_processes.py DIRECTORY. Lightning starts it twice."""
+"""Fits IdleBatchNorm with every lever on two ranks: python two_processes.py DIRECTORY. Lightning starts it twice."""
 
 import sys
 from pathlib import Path
 
-from training_runs import WithoutBatchNorm, class_module, make_run
+from training_runs import LEVERS, IdleBatchNorm, class_module, make_run
 
 if __name__ == "__main__":
-    make_run(Path(sys.argv[1]), module=class_module(WithoutBatchNorm), batch_size=8, devices=2, ema=0.8).fit()
+    module = class_module(IdleBatchNorm, **LEVERS)
+    make_run(Path(sys.argv[1]), module=module, batch_size=8, devices=2, ema=0.8, warmup=True, bn_batches=2).fit()

@@ -99,6 +99,7 @@ def _check_model(model: dict[str, Any]) -> None:
         require(0 <= dropout <= 1, "model.class_dropout", dropout, "a probability, 0 to 1")
     else:
         require(net["num_classes"] == 0, "model.net.num_classes", net["num_classes"], "0 for this model")
+    _check_times(model.get("times"))
     _check_optimizer(optimizer)
 
 
@@ -124,6 +125,18 @@ def _check_classifier(config: dict[str, Any]) -> None:
     _check_optimizer(model["optimizer"])
     for name in ("schedule", "solver"):
         require(config[name] is None, name, "...", "null: a classifier denoises nothing")
+    batches = config["callbacks"]["ema"]["bn_batches"]
+    require(batches == 0, "callbacks.ema.bn_batches", batches, "0 for this model")
+
+
+def _check_times(times: dict[str, Any] | None) -> None:
+    """None in a run from before there was a choice, or of a model that has none."""
+    if times is None:
+        return
+    one_of("model.times.law", times["law"], ["uniform", "logit_normal"])
+    location, scale = times["location"], times["scale"]
+    require(math.isfinite(location), "model.times.location", location, "a finite number")
+    require(0 < scale < math.inf, "model.times.scale", scale, "a positive number")
 
 
 def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solver: dict[str, Any] | None) -> None:
@@ -141,10 +154,15 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
             not additive, "schedule", "additive", "ddpm, cosine or flow for this model: additive never ends in noise"
         )
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
+    zero = path.get("zero_terminal_snr", False)
     flow = path["_target_"].endswith("RectifiedFlow")
-    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow else ["eps", "x_0", "velocity"])
+    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow or zero else ["eps", "x_0", "velocity"])
+    weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
+    one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
+    one_of("model.coupling", model.get("coupling", "independent"), ["independent", *["class"] * flow])
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
+        require(path["T"] > 1 or not zero, "schedule.path.T", path["T"], "2 or more with zero_terminal_snr")
     if "max_beta" in path:
         require(0 < path["max_beta"] < 1, "schedule.path.max_beta", path["max_beta"], "more than 0 and less than 1")
     if "beta_start" in path:
@@ -211,6 +229,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
+    batches = callbacks["ema"].get("bn_batches", 0)
+    require(batches >= 0, "callbacks.ema.bn_batches", batches, "0 (averaged statistics) or more training batches")
     _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):

@@ -43,6 +43,14 @@ class OptimizerConfig:
 
 
 @dataclass
+class TimesConfig:
+    _target_: str = "denoiselab.training.Times"
+    law: str = MISSING
+    location: float = MISSING
+    scale: float = MISSING
+
+
+@dataclass
 class ModelConfig:
     _target_: str = MISSING
     net: UNetConfig = field(default_factory=UNetConfig)
@@ -58,12 +66,15 @@ class OneStepModelConfig(ModelConfig):
 @dataclass
 class TimeModelConfig(ModelConfig):
     _target_: str = "denoiselab.training.TimeModule"
+    times: TimesConfig = field(default_factory=TimesConfig)
+    loss_weight: str = MISSING
 
 
 @dataclass
-class ClassModelConfig(ModelConfig):
+class ClassModelConfig(TimeModelConfig):
     _target_: str = "denoiselab.training.ClassModule"
     class_dropout: float = MISSING
+    coupling: str = MISSING
 
 
 @dataclass
@@ -98,6 +109,7 @@ class DDPMConfig(PathConfig):
     T: int = MISSING
     beta_start: float = MISSING
     beta_end: float = MISSING
+    zero_terminal_snr: bool = MISSING
 
 
 @dataclass
@@ -203,6 +215,8 @@ class EMAConfig:
 
     _target_: str = "denoiselab.training.EMA"
     decay: float | None = MISSING
+    warmup: bool = MISSING
+    bn_batches: int = MISSING
 
 
 @dataclass

@@ -8,6 +8,7 @@ from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
 from denoiselab.training.resume import load_for_resume
+from denoiselab.training.times import Times
 from denoiselab.training.tracking import recording, wandb_logger
 from denoiselab.training.trainer import check_devices, make_trainer, resolve_accelerator
 
@@ -29,6 +30,7 @@ __all__ = [
     "SampleGrids",
     "SampleQuality",
     "TimeModule",
+    "Times",
     "check_devices",
     "load_for_resume",
     "make_trainer",

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from denoiselab.denoise import EVERYWHERE, Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
+from denoiselab.training.coupling import check_coupling, couple
+from denoiselab.training.loss_weight import check_loss_weight, loss_weight
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.step import Batch, StepModule
+from denoiselab.training.times import UNIFORM, Times
 
 
 class PixelModule(StepModule):
@@ -33,6 +36,9 @@ class PixelModule(StepModule):
 
     def __init__(self, net: nn.Module, path: GaussianPath, prediction: str, optimizer: Optimizer, seed: int) -> None:
         super().__init__(net, optimizer, seed)
+        # On a continuous path T is never drawn; a discrete one would be trained there to no end.
+        if prediction == "eps" and path.discrete and path.alpha(torch.tensor(path.T)) == 0:
+            raise ValueError("prediction='eps': allowed are x_0, velocity on a path with zero_terminal_snr")
         self.path, self.prediction = path, prediction
 
     @property
@@ -61,17 +67,37 @@ class PixelModule(StepModule):
 
     @abstractmethod
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Training times (batch,), on the generator's device."""
+        """Times (batch,) to be judged at, on the generator's device."""
+
+    def training_times(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Times (batch,) to be trained at, on the generator's device."""
+        return self.times(batch, generator)
+
+    def weight(self, t: Tensor) -> Tensor | None:
+        """How much the errors at times t (B,) count in training, (B,); None for all the same."""
+        return None
+
+    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
+        """The noise (B, C, H, W) in the order in which the pictures are trained with it."""
+        return eps
 
     def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
         """The condition in training, given uniform numbers u (B,) in [0, 1)."""
         return condition
 
-    def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
-        """Mean squared error () of the prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022)."""
+    def loss(
+        self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Mean squared error () of the prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022).
+
+        With weights (B,) the mean of weight times each sample's error; they are not normalised.
+        """
         x_t = self.path.add_noise(x_0, t, eps)  # (B, C, H, W)
         value = self.predict(x_t, t, condition)  # (B, C, H, W)
-        return F.mse_loss(value.float(), self.path.target(self.prediction, x_0, eps, t))
+        target = self.path.target(self.prediction, x_0, eps, t)
+        if weight is None:
+            return F.mse_loss(value.float(), target)
+        return (weight * (value.float() - target).square().flatten(1).mean(1)).mean()
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """The network's answer (B, C, H, W)."""
@@ -82,14 +108,29 @@ class PixelModule(StepModule):
         x_0, labels = batch
         B, world = len(x_0), self.trainer.world_size
         generator = torch.Generator(x_0.device).manual_seed(key(self.seed, self.global_step, "training"))
-        t = self.times(B * world, generator)
-        eps = torch.randn(B * world, *x_0.shape[1:], generator=generator, device=x_0.device)
-        u = torch.rand(B * world, generator=generator, device=x_0.device)
+        t, eps, u = self.draw(B * world, x_0, generator)
         rows = self.rows(B)
-        return self.loss(x_0, t[rows], eps[rows], self.drop(self.condition(labels), u[rows]))
+        condition = self.drop(self.condition(labels), u[rows])
+        return self.loss(x_0, t[rows], self.couple(x_0, eps[rows], labels), condition, self.weight(t[rows]))
+
+    def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What is random in training, in this order: times (batch,), noise (batch, C, H, W), u of `drop` (batch,)."""
+        t = self.training_times(batch, generator)
+        eps = torch.randn(batch, *like.shape[1:], generator=generator, device=like.device)
+        return t, eps, torch.rand(batch, generator=generator, device=like.device)
+
+    def observe(self, batch: Batch, generator: torch.Generator) -> None:
+        """Calls the network on a batch as training does, for the sake of BatchNorm's statistics."""
+        x_0, labels = batch
+        t, eps, u = self.draw(len(x_0), x_0, generator)
+        x_t = self.path.add_noise(x_0, t, self.couple(x_0, eps, labels))
+        self.predict(x_t, t, self.drop(self.condition(labels), u))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change."""
+        """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
+
+        Times are uniform and errors count the same whatever training does, so that runs compare.
+        """
         x_0, labels, indices = batch
         t, eps = [], []
         for index in indices.tolist():
@@ -131,10 +172,35 @@ class OneStepModule(PixelModule):
 
 
 class TimeModule(PixelModule):
-    """The time-conditioned denoiser: t uniform over the path (course, B2.1-2.3)."""
+    """The time-conditioned denoiser: t uniform over the path (course, B2.1-2.3), or as `times` says.
+
+    Args:
+        times: the law of training times; those of validation are uniform.
+        loss_weight: "none", "velocity" or "min_snr", see `loss_weight`; validation's loss has none.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        path: GaussianPath,
+        prediction: str,
+        optimizer: Optimizer,
+        seed: int,
+        times: Times = UNIFORM,
+        loss_weight: str = "none",
+    ) -> None:
+        super().__init__(net, path, prediction, optimizer, seed)
+        check_loss_weight(loss_weight, prediction)
+        self.law, self.loss_weight = times, loss_weight
 
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
         return self.path.random_times(batch, generator)
+
+    def training_times(self, batch: int, generator: torch.Generator) -> Tensor:
+        return self.law(self.path, batch, generator)
+
+    def weight(self, t: Tensor) -> Tensor | None:
+        return loss_weight(self.loss_weight, self.path, self.prediction, t)
 
 
 class ClassModule(TimeModule):
@@ -143,6 +209,9 @@ class ClassModule(TimeModule):
     Args:
         class_dropout: probability, sample by sample, that the one-hot class vector is replaced by zeros
             (Ho & Salimans 2022), in [0, 1].
+        times, loss_weight: as for `TimeModule`.
+        coupling: "independent", or "class": in training, noise is paired with pictures by `couple`. Under DDP each rank
+            pairs its own rows, so two ranks do not train on what one process would. Validation's noise is independent.
     """
 
     def __init__(
@@ -153,11 +222,15 @@ class ClassModule(TimeModule):
         optimizer: Optimizer,
         seed: int,
         class_dropout: float,
+        times: Times = UNIFORM,
+        loss_weight: str = "none",
+        coupling: str = "independent",
     ) -> None:
-        super().__init__(net, path, prediction, optimizer, seed)
+        super().__init__(net, path, prediction, optimizer, seed, times, loss_weight)
         if not 0 <= class_dropout <= 1:
             raise ValueError(f"model.class_dropout={class_dropout}: allowed is 0 to 1")
-        self.class_dropout = class_dropout
+        check_coupling(coupling, path)
+        self.class_dropout, self.coupling = class_dropout, coupling
 
     @property
     def num_classes(self) -> int:
@@ -169,3 +242,6 @@ class ClassModule(TimeModule):
     def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
         assert condition is not None
         return condition * (u >= self.class_dropout)[:, None]  # (B, K)
+
+    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
+        return eps if self.coupling == "independent" else couple(x_0, eps, labels)
