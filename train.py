@@ -12,8 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from denoiselab.config import ConfigError, one_line_errors, rank, register, run_script, save_config, train_config
-from denoiselab.runs import held, removed_if_empty
+from denoiselab.config import (
+    ConfigError,
+    one_line_errors,
+    rank,
+    register,
+    run_script,
+    same_config,
+    save_config,
+    train_config,
+)
+from denoiselab.runs import held, last_val_loss, removed_if_empty
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -36,11 +45,13 @@ def main(cfg: DictConfig) -> float | None:
         directory = Path(config["resume"] or job.runtime.output_dir)
         with held(directory) if rank() == 0 else nullcontext():
             if rank() == 0 and not config["resume"]:
-                if (directory / "checkpoints" / "last.ckpt").exists():
-                    raise ConfigError(
-                        f"hydra.run.dir={directory}: holds a run; go on with resume={directory}, or take another"
-                    )
-                save_config(config, directory)
+                if not (directory / "checkpoints" / "last.ckpt").exists():
+                    save_config(config, directory)
+                elif sweep and same_config(config, directory):  # the sweep was stopped, and is typed again
+                    config["resume"] = str(directory)
+                else:
+                    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+                    raise ConfigError(f"{key}={directory}: holds a run; go on with resume={directory}, or take another")
             return train(config, directory, sweep)
 
 
@@ -63,8 +74,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         done, asked = load_for_resume(checkpoint, module), config["trainer"]["max_epochs"]
         if done >= asked:
             if rank() == 0:
-                print(f"{directory}: complete after epoch {done}; give trainer.max_epochs=N for more")
-            return None
+                more = "" if sweep else "; give trainer.max_epochs=N for more"
+                print(f"{directory}: complete after epoch {done}{more}")
+            return last_val_loss(directory) if sweep else None
         if rank() == 0:
             save_config(config, directory)
 

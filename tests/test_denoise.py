@@ -463,6 +463,52 @@ def test_a_split_call_is_the_whole_call(max_batch: int | None, condition: Tensor
     assert max(inner.calls) == min(max_batch or 5, 5)
 
 
+@pytest.mark.parametrize("max_batch", [None, 1, 2, 3, 4, 7, 10])
+def test_split_branches_are_the_whole_call(max_batch: int | None) -> None:
+    """V-major as `branches` is, and never more rows a call than allowed."""
+    inner, x, t, conditions = Fixed(), normal(0, 5, 1, 4, 4), torch.linspace(0, 1, 5), normal(1, 10, 7)
+    got = Split(inner, max_batch).branches(x, t, conditions)
+    expected = Fixed()(torch.cat([x, x]), torch.cat([t, t]), conditions)
+    assert torch.equal(got.x_0, expected.x_0) and torch.equal(got.eps, expected.eps)
+    assert torch.equal(got.log_variance_weight, expected.log_variance_weight)
+    assert max(inner.calls) <= (max_batch or 10) and sum(inner.calls) == 10
+
+
+def test_branches_out_of_memory_go_on_with_fewer_rows() -> None:
+    inner, x, conditions = Fixed(most=1), normal(0, 4, 1, 4, 4), normal(1, 8, 7)
+    split = Split(inner)
+    with pytest.warns(UserWarning, match="max_batch=1"):
+        got = split.branches(x, torch.tensor(0.5), conditions)
+    expected = Fixed()(torch.cat([x, x]), torch.full((8,), 0.5), conditions)
+    assert torch.equal(got.x_0, expected.x_0)
+    assert inner.calls == [8, 4, 2] + [1] * 8
+
+
+class Counting(nn.Module):
+    """A class model's network that tells how many images and conditions it was given."""
+
+    def __init__(self, shares_branches: bool) -> None:
+        super().__init__()
+        self.shares_branches = shares_branches
+        self.given: list[tuple[int, int]] = []
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        self.given.append((len(x), len(c)))
+        x = torch.cat([x] * (len(c) // len(x)))
+        return x * c[:, :1, None, None] + t[:, None, None, None]
+
+
+def test_guidance_shares_what_the_network_can_share() -> None:
+    x, t, c, zero = normal(0, 3, 1, 4, 4), torch.tensor(0.4), normal(1, 3, 7), torch.zeros(1, 7)
+    found = []
+    for shares, given in ((True, (3, 6)), (False, (6, 6))):
+        net = Counting(shares)
+        found.append(Guide(Split(NetworkDenoiser(net, RectifiedFlow(), "velocity")), 3.0, zero)(x, t, c))
+        assert net.given == [given]
+    torch.testing.assert_close(found[0].x_0, found[1].x_0)
+    torch.testing.assert_close(found[0].eps, found[1].eps)
+
+
 def test_running_out_of_memory_halves_the_batch_says_so_and_stays() -> None:
     inner, x = Fixed(most=2), normal(0, 8, 1, 4, 4)
     split = Split(inner)

@@ -105,11 +105,14 @@ def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) ->
     ],
 )
 def test_mistakes_are_answered_in_a_line(digit_run: Path, mistake: str, line: str) -> None:
-    assert answer(*words(digit_run, mistake), script="sample").startswith(f"error: {line}")
+    assert answer(*words(digit_run, mistake), script="sample").startswith(line)
 
 
-def test_other_models_are_refused(class_run: Path, one_step_run: Path) -> None:
-    said = answer(f"backbone.run={class_run}", *WORDS, script="sample")
-    assert said == "error: edit=evaluate: allowed is for models of data=mnist: digits are what the judges know"
+def test_models_of_other_pictures_are_refused(digit_run: Path, class_run: Path, tmp_path: Path) -> None:
+    clothes = Path(shutil.copytree(digit_run, tmp_path / "clothes"))
+    config = (clothes / "config.yaml").read_text()
+    (clothes / "config.yaml").write_text(config.replace("denoiselab.data.MNIST", "denoiselab.data.FashionMNIST"))
+    said = answer(f"backbone.run={clothes}", *WORDS, script="sample")
+    assert said == "edit=evaluate: allowed is another: its judges know only digits"
     said = answer(f"backbone.run={class_run}", "edit=generate", f"beside=[{class_run}]", script="sample")
     assert "allowed is empty but for edit=evaluate" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,18 @@ def test_joblib_runs_two_jobs_at_once(tmp_path: Path) -> None:
     assert [config["model"]["net"]["width"] for config in configs(tmp_path)] == [4, 6]
     first, second = jobs(tmp_path)
     assert val_loss(first) != val_loss(second)
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    words = ("-m", *CHEAP, "logger=none", "hydra.sweep.dir=study", "model.net.width=4,6")
+    assert run_train(*words, folder=tmp_path).returncode == 0
+    first, second = jobs(tmp_path)
+    shutil.rmtree(second)
+    before = (first / "metrics.csv").read_bytes()
+    again = run_train(*words, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("study/0: complete after epoch 1") == 1
+    assert (first / "metrics.csv").read_bytes() == before and val_loss(second) > 0
+    other = run_train(*words, "seed=5", folder=tmp_path)
+    assert other.returncode == 1
+    assert "hydra.sweep.dir=study/0: holds a run" in other.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,15 @@ class Denoiser(ABC):
     @abstractmethod
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate: ...
 
+    def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
+        """The estimates (V B, C, H, W) at the same x_t (B, C, H, W) under V conditions of each, (V B, ...).
+
+        One call; a denoiser that can computes once what the branches have in common.
+        """
+        V = len(conditions) // len(x_t)
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        return self(x_t.repeat(V, 1, 1, 1), t.repeat(V), conditions)
+
 
 class NetworkDenoiser(Denoiser):
     """A network that predicts eps, x_0 or velocity, as a Denoiser.
@@ -66,20 +75,38 @@ class NetworkDenoiser(Denoiser):
         self.net, self.path, self.prediction = net, path, prediction
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
-        x_t = x_t.to(torch.promote_types(x_t.dtype, torch.float32))
+        x_t, t = self._prepared(x_t, t)
+        return self._estimate(self._value(x_t, t, condition), x_t, t)
+
+    def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
+        if not getattr(self.net, "shares_branches", False):
+            return super().branches(x_t, t, conditions)
+        V = len(conditions) // len(x_t)
+        x_t, t = self._prepared(x_t, t)
+        value = self._value(x_t, t.repeat(V), conditions)  # (V B, C, H, W)
+        return self._estimate(value, x_t.repeat(V, 1, 1, 1), t.repeat(V))
+
+    def _prepared(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t in float32 or wider, and t (B,) where it is."""
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        return x_t.to(torch.promote_types(x_t.dtype, torch.float32)), t
+
+    def _value(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """The network's answer in x_t's type."""
         inputs = (x_t, self.path.normalise(t)) + (() if condition is None else (condition,))
         own = next((parameter.dtype for parameter in self.net.parameters()), x_t.dtype)
-        value = self.net(*(tensor.to(own) for tensor in inputs)).to(x_t.dtype)  # (B, C, H, W)
+        return self.net(*(tensor.to(own) for tensor in inputs)).to(x_t.dtype)  # type: ignore[no-any-return]
+
+    def _estimate(self, value: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         return Estimate(*self.path.estimate(self.prediction, value, x_t, t))
 
 
 class Guide(Denoiser):
     """Classifier-free guidance (Ho & Salimans 2022): u = u_uncond + scale (u_cond - u_uncond).
 
-    Both branches go through the wrapped denoiser in one batch of 2B. Scale 0 is the unconditional and scale 1 the
-    conditional model, each evaluated alone, on B. x_0 and eps are both linear in u, so either may be mixed; a learned
-    variance is taken from the conditional branch.
+    Both branches go through the wrapped denoiser in one call, of 2B where it does not share what they have in common.
+    Scale 0 is the unconditional and scale 1 the conditional model, each evaluated alone, on B. x_0 and eps are both
+    linear in u, so either may be mixed; a learned variance is taken from the conditional branch.
 
     Args:
         denoiser: what is guided.
@@ -125,7 +152,7 @@ class Guide(Denoiser):
         if inside is not None and not inside.any():
             return self.denoiser(x_t, t, condition)
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
-        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([unconditional, condition]))  # 2B
+        both = self.denoiser.branches(x_t, t, torch.cat([unconditional, condition]))  # (2B, C, H, W)
         x_0, eps = _mix(both.x_0, self.scale), _mix(both.eps, self.scale)
         if self.rescale:
             rescaled = _rescaled(x_0, both.x_0.chunk(2)[1], self.rescale)
@@ -215,35 +242,57 @@ class Split(Denoiser):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+
+        def call(rows: slice) -> Estimate:
+            return self.denoiser(x_t[rows], t[rows], None if condition is None else condition[rows])
+
         while True:
-            size = min(self.max_batch or len(x_t), len(x_t))
-            try:
-                return _joined(
-                    [
-                        self.denoiser(
-                            x_t[i : i + size], t[i : i + size], None if condition is None else condition[i : i + size]
-                        )
-                        for i in range(0, len(x_t), size)
-                    ]
-                )
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                self.max_batch = size // 2
-            # Outside of the handler, which would keep the failed call's tensors alive.
-            if x_t.is_cuda:
-                torch.cuda.empty_cache()
-            warnings.warn(
-                f"out of memory at {size} images a call: going on with max_batch={self.max_batch}", stacklevel=2
+            estimate = self._attempt(call, x_t, 1)
+            if estimate is not None:
+                return estimate
+
+    def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
+        V = len(conditions) // len(x_t)
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        each = conditions.unflatten(0, (V, -1))  # (V, B, ...)
+        while self.max_batch is None or self.max_batch >= V:
+            estimate = self._attempt(
+                lambda rows: self.denoiser.branches(x_t[rows], t[rows], each[:, rows].flatten(0, 1)), x_t, V
             )
+            if estimate is not None:
+                return estimate
+        return super().branches(x_t, t, conditions)
+
+    def _attempt(self, call: Callable[[slice], Estimate], x_t: Tensor, V: int) -> Estimate | None:
+        """What `call` answers for the images in parts, V rows of each; None, and a smaller max_batch, out of memory."""
+        B = len(x_t)
+        size = min(self.max_batch or V * B, V * B) // V
+        try:
+            return _joined([call(slice(i, i + size)) for i in range(0, B, size)], V)
+        except torch.OutOfMemoryError:
+            if V * size == 1:
+                raise
+            self.max_batch = V * size // 2
+        # Outside of the handler, which would keep the failed call's tensors alive.
+        if x_t.is_cuda:
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"out of memory at {V * size} images a call: going on with max_batch={self.max_batch}", stacklevel=4
+        )
+        return None
 
 
-def _joined(estimates: Sequence[Estimate]) -> Estimate:
+def _joined(estimates: Sequence[Estimate], V: int) -> Estimate:
+    """One estimate (V B, ...) of those of parts of the images, each (V b, ...)."""
+
+    def join(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([tensor.unflatten(0, (V, -1)) for tensor in tensors], dim=1).flatten(0, 1)
+
     weights = [each.log_variance_weight for each in estimates if each.log_variance_weight is not None]
     return Estimate(
-        x_0=torch.cat([each.x_0 for each in estimates]),
-        eps=torch.cat([each.eps for each in estimates]),
-        log_variance_weight=torch.cat(weights) if weights else None,
+        x_0=join([each.x_0 for each in estimates]),
+        eps=join([each.eps for each in estimates]),
+        log_variance_weight=join(weights) if weights else None,
     )
 
 

@@ -79,6 +79,12 @@ def read_losses(directory: Path) -> tuple[list[int], list[float], list[int]]:
     )
 
 
+def last_val_loss(directory: Path) -> float | None:
+    """Of the last epoch in the run's metrics.csv."""
+    values = [float(row["val_loss"]) for row in read_metrics(directory / "metrics.csv") if row["val_loss"]]
+    return values[-1] if values else None
+
+
 def sample_grids(directory: Path) -> dict[int, Path]:
     """The run's grids of samples, figures/samples_epoch_NNN.png, by epoch."""
     named = [(re.fullmatch(r"samples_epoch_(\d+)\.png", path.name), path) for path in directory.glob("figures/*.png")]

@@ -41,9 +41,14 @@ def words(class_run: Path, time_run: Path, one_step_run: Path, tiny_if: Path) ->
 # Everything that ships
 
 PAIRS = [(backbone, edit) for backbone in ("class", "time", "tiny", "deepfloyd") for edit in EDITS]
-PAIRS = [
-    pair for pair in PAIRS if pair not in (("class", "upscale"), ("time", "upscale"), ("time", "encode"))
-]  # which are refused below
+REFUSED = [
+    ("class", "upscale"),
+    ("time", "upscale"),
+    ("time", "encode"),
+    ("tiny", "evaluate"),
+    ("deepfloyd", "evaluate"),
+]
+PAIRS = [pair for pair in PAIRS if pair not in REFUSED]  # which are refused below
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +114,7 @@ def test_times_are_as_asked(words: dict[str, list[str]]) -> None:
 def test_a_model_without_classes_is_asked_for_nothing_where_nothing_is_said(words: dict[str, list[str]]) -> None:
     edits = {name: checked(*words["time"], f"edit={name}")["edit"] for name in DIGITS if name != "encode"}
     assert {name: edit["prompts"] for name, edit in edits.items() if "prompts" in edit} == {
-        **{name: [""] for name in ("generate", "sdedit", "inpaint")},
+        **{name: [""] for name in ("generate", "sdedit", "inpaint", "evaluate")},
         **{name: ["", ""] for name in ("anagram", "hybrid")},
     }
     assert edits["iterative"]["prompt"] == ""
@@ -301,6 +306,7 @@ MISTAKES = [
     ("class", "edit=hybrid edit.image=three edit.held=2", "edit.held=2: allowed is 0 to 1, a factor"),
     ("class", "edit=hybrid edit.held=1", "edit.held=1: allowed is nothing without an edit.image to hold"),
     # names
+    ("tiny", "edit=evaluate", "edit=evaluate: allowed is another: its judges know only digits"),
     ("class", "edit=upscale", "edit=upscale: allowed is an edit of one stage: digit models have no second"),
     ("class", "edit=anagrm", f"edit=anagrm: allowed are {', '.join(EDITS)} (did you mean anagram?)"),
     (
@@ -440,7 +446,7 @@ def test_a_run_of_an_earlier_version_is_repeated_and_gone_on_with(words: dict[st
 
 @pytest.mark.parametrize("word", ["seed=8", "edit=blur", "edit.count=3", "backbone.file=best.ckpt", "batch_size=3"])
 def test_a_run_is_not_repeated_otherwise(recorded: tuple[Path, dict[str, Any]], word: str) -> None:
-    beside = "allowed beside from_run are hydra, fabric, logger, progress_bar, max_batch"
+    beside = "allowed beside from_run are hydra, fabric, logger, progress_bar, max_batch, beside"
     assert answer(f"from_run={recorded[0]}", word) == f"{word}: {beside}"
 
 

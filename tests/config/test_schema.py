@@ -53,6 +53,8 @@ COMPANIONS = {
     ("callbacks", "denoiser"): ["model=denoiser", "schedule=additive"],
     ("callbacks", "pure_noise"): ["model=denoiser", "schedule=additive"],
     ("callbacks", "samples"): ["model=time_unet"],
+    ("callbacks", "digit_classifier"): ["model=digit_classifier", "~schedule"],
+    ("model", "digit_classifier"): ["~schedule"],
 }
 
 
@@ -111,12 +113,7 @@ def _defaults(path: Path) -> list[str]:
 
 def build(config: dict[str, Any], directory: Path) -> None:
     """Everything that train.py builds before it fits."""
-    module = instantiate(
-        config["model"],
-        path=instantiate(config["schedule"]["path"]),
-        prediction=config["schedule"]["prediction"],
-        seed=config["seed"],
-    )
+    module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])
     data = instantiate(config["data"], seed=config["seed"])
     assert data.batch_size == config["data"]["batch_size"]
     settings = {name: value for name, value in config["trainer"].items() if name not in OBEYED}
@@ -273,9 +270,9 @@ def test_what_the_command_line_says_is_done(words: list[str], key: str, value: A
 
 def test_ema_is_off_by_default_and_on_with_a_decay(tmp_path: Path) -> None:
     names = [type(callback).__name__ for callback in train.make_callbacks(checked(), tmp_path, None, None)]
-    assert names == ["Metrics", "SampleGrids", "LossCurve", "Checkpoints"]
+    assert names == ["Metrics", "SampleGrids", "SampleQuality", "LossCurve", "Checkpoints"]
     names = [type(c).__name__ for c in train.make_callbacks(checked("callbacks.ema.decay=0.9"), tmp_path, None, None)]
-    assert names == ["Metrics", "SampleGrids", "EMA", "LossCurve", "Checkpoints"]
+    assert names == ["Metrics", "SampleGrids", "SampleQuality", "EMA", "LossCurve", "Checkpoints"]
 
 
 def test_the_run_directory_names_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_floors_are_what_real_images_measure(evaluator: Evaluator, real: tuple[T
 
 
 def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST) -> None:
-    """10,000 training images against the whole test set: which they are moves the distance by less than 10 %."""
+    """10,000 training images against the whole test set: which they are moves it by less than 10 %."""
     splits = (mnist.train_images, mnist.train_labels, mnist.test_images, mnist.test_labels)
     evaluators = [Evaluator(*splits, seed=seed) for seed in range(3)]
     reference = evaluators[0].reference
@@ -99,11 +99,11 @@ def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST) -> None:
     for each in evaluators:
         subset, _ = each.floor_images(10_000)
         floors.append(frechet_distance(reference, features(each.features, each.train_images[subset])))
-    assert max(floors) < 1.1 * min(floors)
+    assert floors == pytest.approx([sum(floors) / 3] * 3, rel=0.1)
 
 
 def test_too_few_samples_and_labels_are_refused(evaluator: Evaluator) -> None:
-    with pytest.raises(ValueError, match="samples=99: allowed are 100 or more"):
-        evaluator.measure(torch.rand(99, 1, 28, 28), None)
+    with pytest.raises(ValueError, match="samples=9: allowed are 10 or more"):
+        evaluator.measure(torch.rand(9, 1, 28, 28), None)
     with pytest.raises(ValueError, match="every sample needs one label, got 120 samples and 7 labels"):
         evaluator.measure(torch.rand(120, 1, 28, 28), torch.zeros(7, dtype=torch.long))

@@ -239,3 +239,21 @@ def test_what_it_is_conditioned_on_must_be_given_and_nothing_else(
         return
     with pytest.raises(ValueError, match=r"was called with (a|no) time and (a|no) class vector"):
         net(*arguments)
+
+
+def test_branches_of_the_same_images_share_the_encoder() -> None:
+    """(V B,) times and (V B, K) classes answer as V calls do, and what comes before Unflatten sees B images."""
+    torch.manual_seed(0)
+    net = UNet(8, time="add", num_classes=10).eval()
+    x, t, c = torch.rand(3, 1, 28, 28), torch.rand(6), torch.cat([torch.zeros(3, 10), torch.eye(10)[:3]])
+    seen: list[int] = []
+    net.enter.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    with torch.no_grad():
+        both = net(x, t, c)
+        apart = torch.cat([net(x, t[:3], c[:3]), net(x, t[3:], c[3:])])
+    assert seen == [3, 3, 3]
+    torch.testing.assert_close(both, apart, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"c of shape \(3, 10\)"):
+        net(x, t, c[:3])
+    with pytest.raises(ValueError, match=r"t of shape \(4,\)"):
+        net(x, torch.rand(4), c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,14 @@ from typing import Any
 import pytest
 import torch
 from training_runs import (
-    LEVERS,
     REPOSITORY,
     STEPS,
-    IdleBatchNorm,
-    class_module,
     compose_config,
     differences,
     finish,
+    fit_measured,
     load,
     losses,
-    make_run,
     rows,
     start,
     wait_for,
@@ -43,9 +41,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     So are the batches that the average's BatchNorm is estimated on.
     """
     process = start(Path(__file__).with_name("two_processes.py"), tmp_path / "two")
-    module = class_module(IdleBatchNorm, **LEVERS)
-    one = make_run(tmp_path / "one", module=module, ema=0.8, warmup=True, bn_batches=2)
-    one.fit()
+    fit_measured(tmp_path / "one", batch_size=16, devices=1)
     finish(process)
     alone, together = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert [(row["step"], row["epoch"], row["lr"]) for row in alone] == [
@@ -58,6 +54,11 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     last = [load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two")]
     for name, weight in last[0]["state_dict"].items():
         torch.testing.assert_close(last[1]["state_dict"][name], weight, rtol=0, atol=1e-4, msg=name)
+    measured = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    assert measured[0]["floors"] == measured[1]["floors"]
+    for alone_row, row in zip(measured[0]["rows"], measured[1]["rows"], strict=True):
+        distance = alone_row["frechet_distance"]["value"]
+        assert row["samples"] == 25 and row["frechet_distance"]["value"] == pytest.approx(distance, rel=1e-2)
     variance = [checkpoint["current_model_state"]["net.norm.running_var"] for checkpoint in last]
     assert not torch.isclose(*variance, rtol=0, atol=1e-4).all()  # in training, of a rank's own rows
 

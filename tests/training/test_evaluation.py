@@ -15,7 +15,8 @@ from training_runs import SEED, make_run
 from denoiselab.evaluation import denoising_quality
 from denoiselab.nets import UNet
 from denoiselab.noise import Additive
-from denoiselab.training import DenoisingQuality, NotFinite, OneStepModule, Optimizer
+from denoiselab.sample import euler
+from denoiselab.training import DenoisingQuality, NotFinite, OneStepModule, Optimizer, SampleQuality
 from denoiselab.training.evaluation import record
 
 SIGMAS = [0.0, 0.4, 0.5]
@@ -69,10 +70,11 @@ def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.Capt
     with Image.open(tmp_path / "figures" / "denoising_quality.png") as picture:
         assert picture.size == (1000, 600)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": PSNR in dB at sigma 0.5: network, trained at sigma 0.5 ")[0] for line in lines] == [
-        "denoising after epoch 1",
-        "denoising after epoch 3",
-    ]
+    assert len(lines) == 2
+    for line, epoch in zip(lines, (1, 3), strict=True):
+        psnr = metrics[f"epoch_{epoch:03d}"]["network"][2]["psnr"]["value"]
+        start = f"denoising after epoch {epoch}: PSNR in dB at sigma 0.5: {psnr:.2f} network, trained at sigma 0.5; "
+        assert line.startswith(start)
 
 
 def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
@@ -86,3 +88,34 @@ def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(NotFinite, match="denoised pictures with NaN or infinite pixels after epoch 1"):
         run.fit()
     assert not (tmp_path / "metrics.json").exists()
+
+
+def quality(directory: Path, epochs: list[int]) -> SampleQuality:
+    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scale=2.0, batch_size=10)
+
+
+def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(epochs: int) -> None:
+        made = make_run(tmp_path, epochs, callbacks=[quality(tmp_path, [1, 3])])  # type: ignore[arg-type]
+        made.fit(resume=epochs > 2)
+
+    run(1)
+    run(3)
+    study = json.loads((tmp_path / "metrics.json").read_text())
+    assert [(row["epoch"], row["evaluations"], row["samples"]) for row in study["rows"]] == [(1, 2, 24), (3, 2, 24)]
+    assert study["floors"]["train_subset"]["samples"] == 24
+    assert study["rows"][0]["frechet_distance"] != study["rows"][1]["frechet_distance"]
+    assert (tmp_path / "figures" / "quality.png").is_file()
+    assert "floor: train subset" in capsys.readouterr().out
+
+
+def test_samples_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 1)
+    run.fit()
+    run.module.eval()
+    callback = quality(tmp_path, [1])
+    with torch.no_grad():
+        ours = callback.gathered(run.trainer, run.module)
+        callback.batch_size = 24
+        torch.testing.assert_close(callback.gathered(run.trainer, run.module).int(), ours.int(), rtol=0, atol=1)
+    assert ours.shape == (24, 1, 28, 28) and ours.dtype == torch.uint8

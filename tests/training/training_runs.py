@@ -22,7 +22,18 @@ from denoiselab.config import register, train_config
 from denoiselab.data import Synthetic
 from denoiselab.nets import UNet
 from denoiselab.noise import RectifiedFlow
-from denoiselab.training import EMA, Checkpoints, ClassModule, Metrics, Optimizer, Preempted, Times, make_trainer
+from denoiselab.sample import euler
+from denoiselab.training import (
+    EMA,
+    Checkpoints,
+    ClassModule,
+    Metrics,
+    Optimizer,
+    Preempted,
+    SampleQuality,
+    Times,
+    make_trainer,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
@@ -100,7 +111,7 @@ def class_module(
     """With the same weights every time."""
     torch.manual_seed(SEED)
     module = kind(net(), RectifiedFlow(), "velocity", Optimizer(1e-2, "exponential"), SEED, class_dropout=0.3, **levers)
-    module.run_config = {"name": "test", "seed": SEED}
+    module.run_config = {"name": "test", "seed": SEED, "solver": {"name": "euler"}}
     return module
 
 
@@ -137,6 +148,22 @@ def make_run(
     )
     data = Synthetic(batch_size, SEED, val_size=32, size=96)
     return Run(directory, module or class_module(), trainer, data, checkpoints)
+
+
+def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
+    """Fits IdleBatchNorm with every lever, and measures 25 samples, which no two ranks can share evenly."""
+    quality = SampleQuality(directory, [2], SEED, euler, samples=25, steps=2, guidance_scale=2.0, batch_size=4)
+    run = make_run(
+        directory,
+        module=class_module(IdleBatchNorm, **LEVERS),
+        callbacks=[quality],
+        batch_size=batch_size,
+        devices=devices,
+        ema=0.8,
+        warmup=True,
+        bn_batches=2,
+    )
+    run.fit()
 
 
 def terminate_after(run_checkpoints: Callable[[], Checkpoints], step: int) -> Hook:

@@ -13,7 +13,7 @@ from torch import Tensor
 from denoiselab import noise
 from denoiselab.checkpoint import read_checkpoint
 from denoiselab.denoise import Backbone, NetworkDenoiser, Split
-from denoiselab.nets import UNet
+from denoiselab.nets import UNet, folded
 
 GUIDANCE_SCALE = 5.0  # the write-ups'
 
@@ -66,7 +66,7 @@ class CheckpointBackbone(Backbone):
 
 
 def load_denoiser(path: str | Path) -> NetworkDenoiser:
-    """The time- or class-conditioned network of a checkpoint, in eval mode, on the CPU, in float32.
+    """The time- or class-conditioned network of a checkpoint, BatchNorm folded, on the CPU, in float32.
 
     With EMA on, the averaged weights. A class model's condition is the class vector (B, K), one-hot or zero.
 
@@ -87,8 +87,8 @@ def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
     net.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
     path_node = config["schedule"]["path"]
     gaussian_path = getattr(noise, path_node["_target_"].rsplit(".")[-1])(**_arguments(path_node))
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return NetworkDenoiser(net.eval(), gaussian_path, config["schedule"]["prediction"])
+    net = folded(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return NetworkDenoiser(net, gaussian_path, config["schedule"]["prediction"])
 
 
 def _arguments(node: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,17 @@
 
 from denoiselab.config.check import ConfigError, check
 from denoiselab.config.errors import one_line_errors, run_script
-from denoiselab.config.resume import save_config, train_config
+from denoiselab.config.resume import same_config, save_config, train_config
 from denoiselab.config.schema import rank, register
 
-__all__ = ["ConfigError", "check", "one_line_errors", "rank", "register", "run_script", "save_config", "train_config"]
+__all__ = [
+    "ConfigError",
+    "check",
+    "one_line_errors",
+    "rank",
+    "register",
+    "run_script",
+    "same_config",
+    "save_config",
+    "train_config",
+]

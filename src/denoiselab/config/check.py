@@ -124,7 +124,7 @@ def _check_classifier(config: dict[str, Any]) -> None:
     require(0 <= model["zoom"] < 1, "model.zoom", model["zoom"], "a fraction, at least 0 and less than 1")
     _check_optimizer(model["optimizer"])
     for name in ("schedule", "solver"):
-        require(config[name] is None, name, "...", "null: a classifier denoises nothing")
+        require(config[name] is None, name, "...", "nothing (~schedule): a classifier does not denoise")
     batches = config["callbacks"]["ema"]["bn_batches"]
     require(batches == 0, "callbacks.ema.bn_batches", batches, "0 for this model")
 

@@ -65,6 +65,11 @@ def _trainer_keys() -> list[str]:
     return [name for name in TrainerConfig.__annotations__ if not name.startswith("_")]
 
 
+def same_config(config: dict[str, Any], directory: Path) -> bool:
+    """Whether DIR/config.yaml is this config."""
+    return bool(yaml.safe_load((directory / "config.yaml").read_text()) == {**config, "resume": None})
+
+
 def save_config(config: dict[str, Any], directory: Path) -> None:
     """Writes DIR/config.yaml."""
     with write_atomically(directory / "config.yaml") as temporary:

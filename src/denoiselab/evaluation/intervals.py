@@ -9,7 +9,7 @@ from torch import Tensor
 
 from denoiselab.noise import key
 
-LEVEL = 0.95
+LEVEL, NORMAL = 0.95, 1.96
 
 
 def mean_interval(values: Tensor, seed: int, repeats: int = 400) -> dict[str, float]:
@@ -19,15 +19,16 @@ def mean_interval(values: Tensor, seed: int, repeats: int = 400) -> dict[str, fl
     means = torch.stack(
         [values[torch.randint(len(values), (len(values),), generator=generator)].mean() for _ in range(repeats)]
     )
-    low, high = _percentiles(means)
+    tail = (1 - LEVEL) / 2
+    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
-def interval(statistic: Callable[[Tensor], float], values: Tensor, seed: int, repeats: int = 50) -> dict[str, float]:
+def interval(statistic: Callable[[Tensor], float], values: Tensor, seed: int, repeats: int = 25) -> dict[str, float]:
     """{"value", "low", "high"} of a statistic of a set (N, ...) that sets of few images bias, such as a distance.
 
-    A set drawn with replacement has fewer different images and so more of the bias. The interval has the spread of the
-    drawn sets' values about their own mean, laid about the value of the whole set.
+    A set drawn with replacement has fewer different images and so more of the bias: the interval is the value of the
+    whole set and 1.96 standard deviations of the drawn sets' values to each side.
     """
     generator = torch.Generator().manual_seed(key(seed, "bootstrap"))
     value = statistic(values)
@@ -35,11 +36,5 @@ def interval(statistic: Callable[[Tensor], float], values: Tensor, seed: int, re
         [statistic(values[torch.randint(len(values), (len(values),), generator=generator)]) for _ in range(repeats)],
         dtype=torch.float64,
     )
-    low, high = _percentiles(drawn - drawn.mean())
-    return {"value": value, "low": max(value + low, 0.0), "high": value + high}
-
-
-def _percentiles(values: Tensor) -> tuple[float, float]:
-    tail = (1 - LEVEL) / 2
-    low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return low, high
+    half = NORMAL * float(drawn.std())
+    return {"value": value, "low": max(value - half, 0.0), "high": value + half}

@@ -28,6 +28,8 @@ class UNet(nn.Module):
         ValueError: a width, channel or class number out of range, an unknown time mode, classes without time.
     """
 
+    shares_branches = True  # t and c may be of several branches of the same images, see `forward`
+
     def __init__(self, width: int, time: str = "none", num_classes: int = 0, in_channels: int = 1) -> None:
         super().__init__()
         if width < 1:
@@ -60,8 +62,11 @@ class UNet(nn.Module):
             t: (B,) in [0, 1]; only for a time-conditioned network.
             c: (B, K) class vectors, one-hot, or all zero where the class is dropped; only for a class network.
 
+        t and c may be of V branches of the same images, (V B,) and (V B, K): time and class enter after Unflatten, so
+        what comes before is computed once.
+
         Returns:
-            (B, in_channels, 28, 28).
+            (B, in_channels, 28, 28), or (V B, in_channels, 28, 28).
         """
         if x.shape[1:] != (self.in_channels, SIZE, SIZE):
             raise ValueError(f"x of shape {tuple(x.shape)}: this network takes (B, {self.in_channels}, {SIZE}, {SIZE})")
@@ -70,14 +75,18 @@ class UNet(nn.Module):
                 f"a network with time={self.time} and num_classes={self.num_classes} was called with "
                 f"{'a' if t is not None else 'no'} time and {'a' if c is not None else 'no'} class vector"
             )
-        if t is not None and t.shape != (len(x),):
-            raise ValueError(f"t of shape {tuple(t.shape)}: this batch takes ({len(x)},)")
-        if c is not None and c.shape != (len(x), self.num_classes):
-            raise ValueError(f"c of shape {tuple(c.shape)}: this batch takes ({len(x)}, {self.num_classes})")
+        branches = 1 if t is None or t.ndim != 1 else max(1, len(t) // len(x))
+        if t is not None and t.shape != (branches * len(x),):
+            raise ValueError(f"t of shape {tuple(t.shape)}: this batch takes ({len(x)},), or so many for each branch")
+        if c is not None and c.shape != (branches * len(x), self.num_classes):
+            allowed = f"({branches * len(x)}, {self.num_classes})"
+            raise ValueError(f"c of shape {tuple(c.shape)}: this batch and t take {allowed}")
         h28 = self.enter(x)  # (B, D, 28, 28)
         h14 = self.down1(h28)  # (B, D, 14, 14)
         h7 = self.down2(h14)  # (B, 2D, 7, 7)
         h = self.unflatten(self.flatten(h7))  # (B, 2D, 7, 7)
+        if branches > 1:
+            h28, h14, h7, h = (torch.cat([each] * branches) for each in (h28, h14, h7, h))  # (V B, ...) each
         if t is not None:
             h = self._condition(h, t, c, self.time1, self.class1 if self.num_classes else None)
         h = self.up1(torch.cat([h, h7], dim=1))  # (B, D, 14, 14)

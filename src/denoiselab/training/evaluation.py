@@ -99,10 +99,10 @@ class DenoisingQuality(PictureCallback):
         }
         curves = {}
         for method, label in labels.items():
-            finite = [entry for entry in measured[method] if math.isfinite(entry.psnr.mean)]
+            finite = [entry for entry in measured[method] if math.isfinite(entry.psnr["value"])]
             if finite:
                 x, psnr = [entry.sigma for entry in finite], [entry.psnr for entry in finite]
-                curves[label] = Curve(x, [p.mean for p in psnr], [p.low for p in psnr], [p.high for p in psnr])
+                curves[label] = Curve(x, *([p[name] for p in psnr] for name in ("value", "low", "high")))
         path = self.figures / "denoising_quality.png"
         title = f"denoising after epoch {epoch}: {len(images):,} test images, 95 % intervals"
         x_label = "sigma of the noise"
@@ -111,7 +111,8 @@ class DenoisingQuality(PictureCallback):
         quality_figure(path, {"mean PSNR of an image (dB)": curves}, x_label=x_label, title=title)
 
         nearest = min(range(len(self.sigmas)), key=lambda i: abs(self.sigmas[i] - module.t))
-        shown = ", ".join(f"{label} {measured[method][nearest].psnr['value']:.2f}" for method, label in labels.items())
+        at = {method: f"{measured[method][nearest].psnr['value']:.2f}" for method in labels}
+        shown = "; ".join(f"{at[method]} {label}" for method, label in labels.items())
         print(f"denoising after epoch {epoch}: PSNR in dB at sigma {self.sigmas[nearest]:g}: {shown}")
         values = {
             f"denoising/{method}/{name}_sigma_{entry.sigma:g}": getattr(entry, name)["value"]
