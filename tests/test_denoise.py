@@ -501,10 +501,10 @@ class Counting(nn.Module):
 def test_guidance_shares_what_the_network_can_share() -> None:
     x, t, c, zero = normal(0, 3, 1, 4, 4), torch.tensor(0.4), normal(1, 3, 7), torch.zeros(1, 7)
     found = []
-    for shares, given in ((True, (3, 6)), (False, (6, 6))):
+    for shares, sizes in ((True, (3, 6)), (False, (6, 6))):
         net = Counting(shares)
         found.append(Guide(Split(NetworkDenoiser(net, RectifiedFlow(), "velocity")), 3.0, zero)(x, t, c))
-        assert net.given == [given]
+        assert net.given == [sizes]
     torch.testing.assert_close(found[0].x_0, found[1].x_0)
     torch.testing.assert_close(found[0].eps, found[1].eps)
 

@@ -5,6 +5,7 @@ import errno
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,19 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 import denoiselab.figures as figures
-from denoiselab.figures import Curve, animation, grid, loss_curve, loss_curves, panel, quality_figure, save_grid
+from denoiselab.figures import (
+    Curve,
+    animation,
+    grid,
+    loss_curve,
+    loss_curves,
+    panel,
+    quality,
+    quality_figure,
+    save_grid,
+    study_figure,
+    study_table,
+)
 from denoiselab.figures.curves import draw, epoch_averages
 from denoiselab.figures.quality import draw_quality
 from denoiselab.files import write_atomically
@@ -435,3 +448,62 @@ def test_matplotlib_is_imported_only_when_used_and_pyplot_never() -> None:
         for node in tree.body:  # module level, where TYPE_CHECKING's block is not an import
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert "matplotlib" not in ast.unparse(node), file.name
+
+
+def measured_row(scale: float, evaluations: int, distance: float, **settings: Any) -> dict[str, Any]:
+    interval = {"value": distance, "low": distance - 1, "high": distance + 1}
+    asked = {"model": "m", "guidance_scale": scale, "evaluations": evaluations, "epoch": 5, "solver": "euler"}
+    return (
+        asked | {"samples": 1000, "frechet_distance": interval, "accuracy": interval, "coverage": interval} | settings
+    )
+
+
+def study(*rows: dict[str, Any]) -> dict[str, Any]:
+    one = {name: {"value": 0.5} for name in ("frechet_distance", "accuracy", "coverage")}
+    return {"rows": list(rows), "floors": {"train_subset": {"samples": 1000, **one}}}
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, *studies: dict[str, Any]) -> dict[str, Any]:
+    """What `study_figure` has drawn."""
+    seen: dict[str, Any] = {}
+
+    def draw(path: Path, panels: Any, **options: Any) -> None:
+        seen.update(options, panels=panels)
+
+    monkeypatch.setattr(quality, "quality_figure", draw)
+    study_figure("study.png", studies[0], studies[1:])
+    return seen
+
+
+def test_a_study_is_drawn_along_the_setting_that_differs_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = drawn(monkeypatch, study(measured_row(5, 20, 9), measured_row(1, 20, 3), measured_row(2, 20, 4)))
+    assert seen["x_label"] == "guidance scale" and not seen["log_x"]
+    assert seen["panels"]["Fréchet distance"] == {"m": Curve([1, 2, 5], [3, 4, 9], [2, 3, 8], [4, 5, 10])}
+    assert seen["floors"]["coverage"] == {"training images, n = 1,000": 0.5}
+    assert "n = 1,000 samples" in seen["title"]
+
+
+def test_what_else_differs_names_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [measured_row(2, n, 9, solver=solver) for solver in ("euler", "heun") for n in (5, 20)]
+    seen = drawn(monkeypatch, study(*steps[:2]), study(*steps[2:]))
+    assert seen["x_label"] == "network evaluations" and seen["log_x"]
+    assert set(seen["panels"]["accuracy"]) == {"euler", "heun"}
+    seen = drawn(monkeypatch, study(measured_row(2, 20, 9, epoch=1), measured_row(2, 20, 8, epoch=5)))
+    assert seen["x_label"] == "epoch"
+    seen = drawn(monkeypatch, study(*steps[:2]), study(measured_row(2, 5, 9, samples=400)))
+    assert set(seen["panels"]["coverage"]) == {"samples 1000", "samples 400"}
+    assert "n = 400 and 1,000 samples" in seen["title"]
+
+
+def test_a_study_without_labels_has_no_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {name: value for name, value in measured_row(1, 20, 3).items() if name != "accuracy"}
+    assert set(drawn(monkeypatch, study(row))["panels"]) == {"Fréchet distance", "coverage"}
+    lines = study_table(study(row)).splitlines()
+    assert lines[1].split()[:5] == ["guidance", "1,", "20", "evaluations", "1,000"] and "3 (2 to 4)" in lines[1]
+    assert lines[2].startswith("floor: train subset")
+
+
+def test_a_study_is_a_picture(tmp_path: Path) -> None:
+    study_figure(tmp_path / "quality.png", study(measured_row(1, 20, 3), measured_row(2, 20, 4)))
+    with Image.open(tmp_path / "quality.png") as picture:
+        assert picture.size == (1800, 600)

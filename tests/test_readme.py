@@ -67,17 +67,24 @@ def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path
 
 
 @pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] != "--help"], ids=" ".join)
-def test_a_sampling_command_runs(words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path) -> None:
+def test_a_sampling_command_runs(
+    words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
     script = load_script("sample")
+    if "edit=evaluate" in words:
+        request.getfixturevalue("mnist")
 
     def run(folder: Path, *words: str) -> None:
-        given = [word for word in words if not word.startswith(("backbone.size", "fabric.devices", "edit.steps"))]
+        long = ("backbone.size", "fabric.devices", "edit.steps", "edit.samples", "beside")
+        given = [word for word in words if not word.startswith(long)]
         few = [] if any(word.startswith(("times", "edit=sdedit", "edit=iterative")) for word in words) else SHORT
         tiny = [f"backbone.folder={tiny_if}", f"backbone.cache={tmp_path / 'cache'}"]
         mine = tiny if "backbone=tiny_if" in words else []
         small = [] if "edit=sdedit" in words or "edit=inpaint" in words or "edit=upscale" in words else ["edit.count=1"]
         small = [] if "edit=iterative" in words or "edit=encode" in words else small
+        if "edit=evaluate" in words:
+            small = ["edit.samples=100", "edit.steps=[2]", f"edit.data_root={ROOT / 'data'}"]
         config = checked(*given, *few, *mine, *small, "logger=none", "progress_bar=false", script="sample")
         assert script.sample(config, folder) == 0
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()

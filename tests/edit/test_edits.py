@@ -17,6 +17,7 @@ from denoiselab.edit import (
     Blur,
     Edit,
     Encode,
+    Evaluate,
     Forward,
     Generate,
     Hybrid,
@@ -442,3 +443,40 @@ def test_a_word_is_no_list_of_words_and_a_path_no_picture() -> None:
     ):
         SDEdit(image="photo.jpg", prompts=["a"])
     assert "tensor" not in repr(Generate(prompts=["a"]).run(Toy(PATHS["flow"])))
+
+
+# Evaluate
+
+
+@every_path
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_samples_to_be_measured_go_all_the_way_from_the_noisiest_time(path: GaussianPath, shift: float) -> None:
+    sampler = Sampler(Toy(path))
+    times = Evaluate(prompts=["a"], steps=[7], shift=shift).times(sampler, 7)
+    assert len(times) == 8 and float(times[0]) == path.T and float(times[-1]) == 0
+    assert times.is_floating_point() != path.discrete
+    even = [1 - k / 7 for k in range(8)]
+    expected = [path.T * shift * t / (1 + (shift - 1) * t) for t in even]
+    assert times.tolist() == pytest.approx(expected, abs=0.5 if path.discrete else 1e-6)
+
+
+@pytest.mark.parametrize("solver", ["ddpm", "ddim", "euler", "heun", "dpmpp"])
+def test_the_evaluations_that_it_tells_are_those_that_are_made(solver: str) -> None:
+    backbone = Toy(RectifiedFlow(), solver=solver)
+    sampler = Sampler(backbone)
+    edit = Evaluate(prompts=["a", "b"], samples=4, steps=[1, 5])
+    for job in edit.jobs(sampler):
+        backbone.denoiser.calls.clear()  # type: ignore[attr-defined]
+        edit.make(sampler, job, range(4))
+        assert len(backbone.denoiser.calls) == job.settings["evaluations"]  # type: ignore[attr-defined]
+
+
+def test_samples_are_of_the_prompts_in_turn_and_without_frames() -> None:
+    sampler = Sampler(Toy(RectifiedFlow()))
+    edit = Evaluate(prompts=["a", "b", "c"], samples=7, steps=[2])
+    (job,) = edit.jobs(sampler)
+    assert job.count == 7 and [edit.prompts_of(job, n) for n in range(4)] == [["a"], ["b"], ["c"], ["a"]]
+    made = edit.make(sampler, job, range(7))
+    assert made.keys() == {""}
+    for n, word in enumerate("abcabca"):
+        close(made[""][n], picture(word))

@@ -126,13 +126,16 @@ class DenoisingQuality(PictureCallback):
         log_picture(trainer, path)
 
 
-class SampleQuality(PictureCallback):
+class SampleQuality(L.Callback):
     """metrics.json and quality.png of a time- or class-conditioned model: what `Evaluator` measures of its samples.
 
     Every rank makes its share of the samples and the first one measures them; as each sample has a generator of its
     own, the numbers are the same on any number of ranks. Image n is of digit n mod 10.
 
     Args:
+        directory: the run directory.
+        epochs: epochs, counted from 1.
+        seed: of the samples' noise.
         solver: turns an estimate into the next x.
         samples: how many; 10,000 are for what is published.
         steps: solver steps.
@@ -151,8 +154,7 @@ class SampleQuality(PictureCallback):
         guidance_scale: float | None = None,
         batch_size: int = 200,
     ) -> None:
-        super().__init__(directory, epochs, seed)
-        self.metrics = Path(directory) / "metrics.json"
+        self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
         self.solver, self.samples, self.steps = solver, samples, steps
         self.guidance_scale, self.batch_size = guidance_scale, batch_size
 
@@ -208,16 +210,16 @@ class SampleQuality(PictureCallback):
         }
         labels = torch.arange(len(images)) % 10 if module.num_classes else None
         row |= evaluator.measure(images, labels)
-        saved = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        metrics = self.directory / "metrics.json"
+        saved = json.loads(metrics.read_text()) if metrics.exists() else {}
         before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
-        floors = saved.get("floors") or evaluator.floors(len(images))
-        study = {"rows": [*before, row], "floors": floors}
-        with write_atomically(self.metrics) as temporary:
+        study = {"rows": [*before, row], "floors": saved.get("floors") or evaluator.floors(len(images))}
+        with write_atomically(metrics) as temporary:
             temporary.write_text(json.dumps({**saved, **study}, indent=1, allow_nan=False) + "\n")
         print(study_table(study))
         values = {name: row[name]["value"] for name in row if isinstance(row[name], dict) and "value" in row[name]}
         for logger in trainer.loggers:
             logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=trainer.global_step)
-        path = self.figures / "quality.png"
+        path = self.directory / "figures" / "quality.png"
         study_figure(path, study)
         log_picture(trainer, path)
