@@ -27,7 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
-from denoiselab.runs import held, removed_if_empty
+from denoiselab.runs import held, read_measured, removed_if_empty
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
@@ -107,7 +107,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         "backbone": backbone.name,
         "revision": backbone.revision,
         "solver": sampler.solver,
-        "times": sampler.times,
+        "times": None if config["edit"]["name"] == "evaluate" else sampler.times,
         "versions": {package: version(package) for package in VERSIONS},
         "inputs": input_files(config),
         "images": describe(edit, sampler),
@@ -119,9 +119,10 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     fabric.barrier()
     missing = missing_images(edit, sampler, directory)
     if fabric.is_global_zero:
-        pictures = save_figures(edit, sampler, directory, config["edit"]["name"])
+        pictures, numbers = save_figures(edit, sampler, directory, config["edit"]["name"]), {}
         if config["edit"]["name"] == "evaluate" and not missing:
-            pictures.append(evaluate(config, edit, sampler, directory))
+            picture, numbers = evaluate(config, edit, sampler, directory)
+            pictures.append(picture)
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )
@@ -132,15 +133,16 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
             with recording(logger):
                 shown = [str(path) for path in pictures if path.stem.endswith(("preview", "quality"))]
                 logger.log_image(config["edit"]["name"], shown)
+                logger.log_metrics(numbers)
         print(f"pictures: {directory / 'figures'}")
     return len(missing)
 
 
-def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> Path:
-    """Measures the samples; returns the picture of what was found."""
-    from denoiselab.evaluation import Evaluator
+def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> tuple[Path, dict[str, float]]:
+    """Measures the samples; returns the picture of what was found, and the numbers as JOB/NAME."""
+    from denoiselab.evaluation import Evaluator, plain_values
     from denoiselab.figures import study_figure, study_table
-    from denoiselab.studies import measure, read_study
+    from denoiselab.studies import measure
 
     data = reference_data(config)
     data.setup()
@@ -148,6 +150,7 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     backbone = sampler.backbone
     about = {
         "model": backbone.name,
+        "run": "/".join(Path(config["backbone"]["run"]).parts[-2:]),
         "epoch": backbone.epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,
@@ -157,8 +160,9 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     study = measure(edit, sampler, directory, Evaluator(*splits, device=backbone.device), about)
     print(study_table(study))
     path = directory / "figures" / "quality.png"
-    study_figure(path, study, [read_study(Path(run)) for run in config["beside"]])
-    return path
+    study_figure(path, study, [read_measured(Path(run)) for run in config["beside"]])
+    jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
+    return path, {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
 
 
 def reference_data(config: dict[str, Any]) -> Any:

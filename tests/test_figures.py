@@ -499,8 +499,18 @@ def test_a_study_without_labels_has_no_accuracy(monkeypatch: pytest.MonkeyPatch)
     row = {name: value for name, value in measured_row(1, 20, 3).items() if name != "accuracy"}
     assert set(drawn(monkeypatch, study(row))["panels"]) == {"Fréchet distance", "coverage"}
     lines = study_table(study(row)).splitlines()
-    assert lines[1].split()[:5] == ["guidance", "1,", "20", "evaluations", "1,000"] and "3 (2 to 4)" in lines[1]
+    assert lines[1].split()[:2] == ["m", "1,000"] and "3 (2 to 4)" in lines[1]
+    epochs = study_table(study(measured_row(2, 20, 9, epoch=1), measured_row(2, 20, 8, epoch=5))).splitlines()
+    assert [line.split()[:2] for line in epochs[1:3]] == [["epoch", "1"], ["epoch", "5"]]
     assert lines[2].startswith("floor: train subset")
+
+
+def test_studies_of_other_runs_may_know_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = {name: value for name, value in measured_row(1, 20, 3).items() if name not in ("accuracy", "epoch")}
+    for order in (1, -1):
+        both = [study(measured_row(1, 20, 3, run="a/1")), study(without | {"run": "b/2"})][::order]
+        panels = drawn(monkeypatch, *both)["panels"]
+        assert len(panels["accuracy"]) == 1 and len(panels["coverage"]) == 2
 
 
 def test_a_study_is_a_picture(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"noise"},
     "figures": set(),
     "jobs": {"edit", "figures"},
-    "studies": {"jobs", "edit", "evaluation", "figures"},
+    "studies": {"jobs", "edit", "evaluation", "figures", "runs"},
     "config": {"runs", "data", "edit"},
     "__init__": set(),
 }

@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import get_class
 
+LISTS = ("callbacks.samples.epochs", "callbacks.quality.epochs", "trainer.max_epochs")
 SHORT = ["times=linspace", "times.steps=3"]
 README = (ROOT / "README.md").read_text()
 SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
@@ -39,7 +40,7 @@ def test_a_training_command_runs(words: list[str], tmp_path: Path) -> None:
     """As it stands it is composed and checked; cut to a few steps on drawn data it is run."""
     checked(*words)
     # The last word wins; an asked list of epochs must fit the run, so it stays out of the short one.
-    short = [word for word in words if not word.startswith(("callbacks.samples.epochs", "trainer.max_epochs"))]
+    short = [word for word in words if not word.startswith(LISTS)]
     config = checked(*short, *TINY, "logger=none")
     assert load_train().train(config, tmp_path, None) > 0
     assert (tmp_path / "figures" / "loss.png").exists()
@@ -84,7 +85,7 @@ def test_a_sampling_command_runs(
         small = [] if "edit=sdedit" in words or "edit=inpaint" in words or "edit=upscale" in words else ["edit.count=1"]
         small = [] if "edit=iterative" in words or "edit=encode" in words else small
         if "edit=evaluate" in words:
-            small = ["edit.samples=100", "edit.steps=[2]", f"edit.data_root={ROOT / 'data'}"]
+            few, small = [], ["edit.samples=100", "edit.steps=[2]", f"edit.data_root={ROOT / 'data'}"]
         config = checked(*given, *few, *mine, *small, "logger=none", "progress_bar=false", script="sample")
         assert script.sample(config, folder) == 0
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()

@@ -77,6 +77,12 @@ def test_the_numbers_are_those_of_the_images(study: Path, mnist: MNIST) -> None:
     assert {name: row[name] for name in measured} == measured
 
 
+def test_run_json_says_how_the_samples_were_made_in_few_words(study: Path) -> None:
+    record = json.loads((study / "run.json").read_text())
+    assert record["times"] is None and record["failed"] == []
+    assert record["images"]["g3_s2"]["count"] == 100 and record["images"]["g3_s2"]["prompts"] == list("0123456789")
+
+
 def test_two_ranks_find_the_same(study: Path, digit_run: Path, tmp_path: Path) -> None:
     done = run_script(
         *words(digit_run, "fabric.devices=2", f"hydra.run.dir={tmp_path / 'two'}"), script="sample", folder=ROOT
@@ -100,7 +106,9 @@ def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("mistake", "line"),
     [
-        ("edit.samples=99", "edit.samples=99: allowed is 100 or more"),
+        ("edit.samples=9", "edit.samples=9: allowed is 10 or more"),
+        ("times=linspace", "times=...: allowed is edit.steps"),
+        ("edit.shift=1e9", "edit.steps=2: allowed is fewer on this model's path with edit.shift=1e+09"),
         ("beside=[nowhere]", "beside=nowhere: allowed is run directories of edit=evaluate"),
     ],
 )

@@ -83,4 +83,4 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (first / "metrics.csv").read_bytes() == before and val_loss(second) > 0
     other = run_train(*words, "seed=5", folder=tmp_path)
     assert other.returncode == 1
-    assert "hydra.sweep.dir=study/0: holds a run" in other.stderr
+    assert "study/0: holds a run" in other.stderr

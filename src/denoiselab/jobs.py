@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image, to_tensor
 
-from denoiselab.edit import Edit, Sampler
+from denoiselab.edit import Edit, Evaluate, Sampler
 from denoiselab.figures import animation, panel
 from denoiselab.figures.grids import to_bytes
 from denoiselab.files import write_atomically
@@ -105,7 +105,13 @@ def _chosen(frames: int) -> list[int]:
 
 
 def describe(edit: Edit, sampler: Sampler) -> dict[str, dict[str, Any]]:
-    """For every image by file name: its job, number, prompts and the job's settings."""
+    """For every image by file name: its job, number, prompts and the job's settings.
+
+    Samples to be measured are too many for that: for every job their number, the prompts in turn and the settings.
+    """
+    if isinstance(edit, Evaluate):
+        turns = {"prompts": list(edit.prompts)}
+        return {job.name: {"count": job.count, **turns, **job.settings} for job in edit.jobs(sampler)}
     return {
         image_path(Path(), job.name, n).name: {
             "job": job.name,

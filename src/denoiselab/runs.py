@@ -1,4 +1,4 @@
-"""What a run directory holds of a run that is over, or of this one so far: its name, its losses, its grids.
+"""What a run directory holds of a run that is over, or of this one so far: its name, losses, grids, measures.
 
 Imports no torch: the config's check of `beside` reads it too.
 """
@@ -6,13 +6,18 @@ Imports no torch: the config's check of `beside` reads it too.
 from __future__ import annotations
 
 import csv
+import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+
+from denoiselab.files import write_atomically
 
 
 @contextmanager
@@ -83,6 +88,27 @@ def last_val_loss(directory: Path) -> float | None:
     """Of the last epoch in the run's metrics.csv."""
     values = [float(row["val_loss"]) for row in read_metrics(directory / "metrics.csv") if row["val_loss"]]
     return values[-1] if values else None
+
+
+def read_measured(directory: Path) -> dict[str, Any]:
+    """The run's metrics.json; nothing where there is none."""
+    path = directory / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def save_measured(directory: Path, values: dict[str, Any]) -> None:
+    """Puts values into the run's metrics.json in place of those of the same keys; what is not finite is null."""
+    with write_atomically(directory / "metrics.json") as temporary:
+        merged = read_measured(directory) | _finite(values)
+        temporary.write_text(json.dumps(merged, indent=1, allow_nan=False) + "\n")
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def sample_grids(directory: Path) -> dict[int, Path]:

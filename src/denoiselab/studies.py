@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from torch import Tensor
 from denoiselab.edit import Evaluate, Sampler
 from denoiselab.evaluation import Evaluator, read_digits
 from denoiselab.figures import save_grid
-from denoiselab.files import write_atomically
 from denoiselab.jobs import image_path, load_image
+from denoiselab.runs import save_measured
 
 MISREAD = 60  # of a run, shown at most
 
@@ -24,6 +23,8 @@ def measure(
 ) -> dict[str, Any]:
     """Measures the images of a run of `edit=evaluate`, which are all there, and writes metrics.json.
 
+    Where guidance is 0 no digit is asked for, so there is none to be read.
+
     Args:
         directory: the run directory.
         about: what all rows have in common, e.g. {"model": "class_flow", "epoch": 20}.
@@ -31,29 +32,24 @@ def measure(
     Returns:
         {"rows": a row for each job, its settings and what `Evaluator.measure` says, "floors": those of `Evaluator`}.
     """
-    rows, misread = [], []
-    for job in edit.jobs(sampler):
+    rows, misread, jobs = [], [], edit.jobs(sampler)
+    asked = _labels([edit.prompts_of(jobs[0], n)[0] for n in range(edit.samples)])
+    for job in jobs:
         images = torch.stack([load_image(image_path(directory, job.name, n)) for n in range(job.count)])
-        labels = _labels([edit.prompts_of(job, n)[0] for n in range(job.count)])
+        labels = asked if job.settings["guidance_scale"] != 0 else None
         settings = {name: value for name, value in job.settings.items() if name != "steps"}
         rows.append({**about, **settings, **evaluator.measure(images, labels)})
         if labels is not None:
-            misread.append(images[read_digits(evaluator.judge, images) != labels])
-    study = {"rows": rows, "floors": evaluator.floors(edit.samples)}
-    with write_atomically(directory / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(study, indent=1) + "\n")
-    shown = torch.cat(misread)[:MISREAD] if misread else torch.empty(0)
+            misread.append(images[read_digits(evaluator.judge, images) != labels][: max(1, MISREAD // len(jobs))])
+    study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=asked is not None)}
+    save_measured(directory, study)
+    picture = directory / "figures" / "misread.png"
+    shown = torch.cat(misread) if misread else torch.empty(0)
     if len(shown):
-        title = "samples that the judge reads as another digit"
-        save_grid(shown, directory / "figures" / "misread.png", 10, title=title)
+        save_grid(shown, picture, 10, title="samples that the judge reads as another digit")
     return study
 
 
 def _labels(prompts: Sequence[str]) -> Tensor | None:
     """The digits asked for, (B,), or None where some image was asked for none."""
     return torch.tensor([int(prompt) for prompt in prompts]) if all(prompts) else None
-
-
-def read_study(directory: Path) -> dict[str, Any]:
-    """metrics.json of a run of `edit=evaluate`."""
-    return json.loads((directory / "metrics.json").read_text())  # type: ignore[no-any-return]

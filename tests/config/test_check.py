@@ -167,7 +167,7 @@ MISTAKES = [
     (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: allowed are auto, ddp (did you mean ddp?)"),
     (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val=0.0: allowed is null (none) or a positive norm"),
     (["trainer.sampling_steps=0"], "trainer.sampling_steps=0: allowed is null (no cap) or a positive number"),
-    (["trainer.evaluated_images=1"], "trainer.evaluated_images=1: allowed is null (no cap) or 2 or more"),
+    (["trainer.evaluated_images=1"], "trainer.evaluated_images=1: allowed is null (no cap) or 10 or more"),
     (["seed=-1"], "seed=-1: allowed is 0 to 4294967295"),
     (["seed=4294967296"], "seed=4294967296: allowed is 0 to 4294967295"),
     (["name=''"], "name='': allowed is a word, it names the run's directory"),

@@ -6,11 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoiselab.evaluation.fidelity import frechet_distance, kth_distances, nearest_distances, neighbourhood_scores
+from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, kth_distances, nearest_distances
 
 
 def normal(n: int, features: int = 4, seed: int = 0) -> Tensor:
     return torch.randn(n, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def scores(real: Tensor, generated: Tensor) -> dict[str, float]:
+    near, numbers = Neighbourhoods(real, generated), torch.arange(len(generated))
+    means = {"precision": float(near.precision().mean()), "density": float(near.density().mean())}
+    return means | {"recall": near.recall(numbers), "coverage": near.coverage(numbers)}
 
 
 def test_a_shift_and_a_scale_have_the_distance_of_their_gaussians() -> None:
@@ -28,9 +34,7 @@ def test_order_does_not_matter() -> None:
     x, y = normal(300), normal(200, seed=1) + 0.3
     order = torch.randperm(200, generator=torch.Generator().manual_seed(2))
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(x, y[order]), abs=1e-9)
-    scores, shuffled = neighbourhood_scores(x, y), neighbourhood_scores(x, y[order])
-    for name, values in scores.items():
-        assert float(values.mean()) == pytest.approx(float(shuffled[name].mean()), abs=1e-9)
+    assert scores(x, y) == pytest.approx(scores(x, y[order]), abs=1e-9)
 
 
 def test_few_images_are_refused() -> None:
@@ -45,26 +49,27 @@ def test_scores_are_those_of_a_plain_loop() -> None:
     within = torch.cdist(real.float(), generated.float())  # (N, M)
     real_radii = torch.cdist(real.float(), real.float()).sort(1).values[:, k]
     generated_radii = torch.cdist(generated.float(), generated.float()).sort(1).values[:, k]
-    scores = neighbourhood_scores(real, generated, k)
+    near = Neighbourhoods(real, generated, k)
     for j in range(40):
         balls = sum(bool(within[i, j] <= real_radii[i]) for i in range(60))
-        assert float(scores["density"][j]) == pytest.approx(balls / k)
-        assert float(scores["precision"][j]) == (balls > 0)
-    for i in range(60):
-        assert float(scores["coverage"][i]) == any(within[i, j] <= real_radii[i] for j in range(40))
-        assert float(scores["recall"][i]) == any(within[i, j] <= generated_radii[j] for j in range(40))
+        assert float(near.density()[j]) == pytest.approx(balls / k)
+        assert float(near.precision()[j]) == (balls > 0)
+    for numbers in (range(40), range(5, 20)):
+        covered = [any(within[i, j] <= real_radii[i] for j in numbers) for i in range(60)]
+        recalled = [any(within[i, j] <= generated_radii[j] for j in numbers) for i in range(60)]
+        assert near.coverage(torch.tensor(numbers)) == pytest.approx(sum(covered) / 60)
+        assert near.recall(torch.tensor(numbers)) == pytest.approx(sum(recalled) / 60)
 
 
 def test_the_scores_tell_a_lost_mode_from_a_strange_one() -> None:
     """Two clusters: samples of one only lose coverage and keep precision; samples elsewhere lose precision."""
     both = torch.cat([normal(200), normal(200, seed=1) + 20])
-    one = neighbourhood_scores(both, normal(200, seed=2))
-    assert float(one["coverage"].mean()) < 0.52 and float(one["precision"].mean()) > 0.9
-    assert float(one["recall"].mean()) < 0.52
-    strange = neighbourhood_scores(both, torch.cat([normal(200, seed=2), normal(200, seed=3) - 20]))
-    assert 0.4 < float(strange["precision"].mean()) < 0.52
-    same = neighbourhood_scores(both, torch.cat([normal(200, seed=2), normal(200, seed=3) + 20]))
-    assert 0.8 < float(same["density"].mean()) < 1.2 and float(same["coverage"].mean()) > 0.9
+    one = scores(both, normal(200, seed=2))
+    assert one["coverage"] < 0.52 and one["precision"] > 0.9 and one["recall"] < 0.52
+    strange = scores(both, torch.cat([normal(200, seed=2), normal(200, seed=3) - 20]))
+    assert 0.4 < strange["precision"] < 0.52
+    same = scores(both, torch.cat([normal(200, seed=2), normal(200, seed=3) + 20]))
+    assert 0.8 < same["density"] < 1.2 and same["coverage"] > 0.9
 
 
 def test_nearest_distances_are_root_mean_squared_differences() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from denoiselab.evaluation.intervals import interval, mean_interval
@@ -26,8 +27,12 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 86 <= held <= 99
 
 
-def test_a_biased_statistic_keeps_its_value_inside() -> None:
-    """The largest of a set drawn with replacement is seldom more than the set's own: the plain percentiles miss it."""
-    values = torch.rand(100, generator=torch.Generator().manual_seed(0))
-    found = interval(lambda drawn: float(drawn.std()) + float(drawn.unique().numel()) ** -1, values, seed=0)
-    assert found["low"] < found["value"] < found["high"]
+def test_a_statistic_s_interval_has_the_spread_of_sets_drawn_anew() -> None:
+    """Of the standard deviation of 300 normal numbers, whose own is 1 / sqrt(600)."""
+    generator = torch.Generator().manual_seed(0)
+    halves = []
+    for trial in range(20):
+        found = interval(lambda drawn: float(drawn.std()), torch.randn(300, generator=generator), seed=trial)
+        halves.append((found["high"] - found["low"]) / 2)
+        assert found["low"] < found["value"] < found["high"]
+    assert sum(halves) / 20 == pytest.approx(1.96 / 600**0.5, rel=0.15)

@@ -81,13 +81,21 @@ def test_remembered_images_are_found_out(evaluator: Evaluator, real: tuple[Tenso
 
 
 def test_floors_are_what_real_images_measure(evaluator: Evaluator, real: tuple[Tensor, Tensor]) -> None:
-    floors, found = evaluator.floors(N), evaluator.measure(*real)
+    floors, found = evaluator.floors(N, balanced=False), evaluator.measure(*real)
     assert floors["train_subset"]["samples"] == N and floors["train_half"]["samples"] == 3000
     floor = floors["train_subset"]
     assert found["frechet_distance"]["value"] == pytest.approx(floor["frechet_distance"]["value"], rel=0.3)
     assert floors["train_half"]["frechet_distance"]["value"] < floor["frechet_distance"]["value"]
     assert floor["accuracy"]["value"] > 0.99
     assert floor["coverage"]["value"] == pytest.approx(found["coverage"]["value"], abs=0.06)
+
+
+def test_a_balanced_floor_has_the_digits_in_turn(evaluator: Evaluator) -> None:
+    subset, half = evaluator.floor_images(200, balanced=True)
+    assert evaluator.train_labels[subset].bincount().tolist() == [20] * 10
+    assert len(set(subset.tolist())) == 200 and len(half) == 3000
+    other, _ = evaluator.floor_images(6000, balanced=True)
+    assert sorted(other.tolist()) == list(range(6000))
 
 
 def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST) -> None:
@@ -97,7 +105,7 @@ def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST) -> None:
     reference = evaluators[0].reference
     floors = []
     for each in evaluators:
-        subset, _ = each.floor_images(10_000)
+        subset, _ = each.floor_images(10_000, balanced=True)
         floors.append(frechet_distance(reference, features(each.features, each.train_images[subset])))
     assert floors == pytest.approx([sum(floors) / 3] * 3, rel=0.1)
 

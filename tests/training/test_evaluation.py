@@ -17,7 +17,6 @@ from denoiselab.nets import UNet
 from denoiselab.noise import Additive
 from denoiselab.sample import euler
 from denoiselab.training import DenoisingQuality, NotFinite, OneStepModule, Optimizer, SampleQuality
-from denoiselab.training.evaluation import record
 
 SIGMAS = [0.0, 0.4, 0.5]
 
@@ -25,22 +24,6 @@ SIGMAS = [0.0, 0.4, 0.5]
 def one_step(lr: float = 1e-3) -> OneStepModule:
     torch.manual_seed(0)
     return OneStepModule(UNet(4), Additive(), "x_0", Optimizer(lr, "constant"), SEED, 0.5)
-
-
-def test_epochs_are_added_and_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    record(path, "denoising", 1, {"a": [1.5, math.inf]})
-    record(path, "denoising", 12, {"a": [math.nan]})
-    record(path, "other", 1, 3)
-    record(path, "denoising", 1, {"a": [2.5]})
-    assert json.loads(path.read_text()) == {
-        "denoising": {"epoch_001": {"a": [2.5]}, "epoch_012": {"a": [None]}},
-        "other": {"epoch_001": 3},
-    }
-    before = path.read_bytes()
-    with pytest.raises(TypeError):
-        record(path, "denoising", 2, object())
-    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
 
 
 def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,7 @@ def test_a_grid_is_guided_in_its_interval(
 
     def counted(denoiser: Denoiser, *rest: Any, **options: Any) -> Tensor:
         assert isinstance(module.net, UNet)
-        hook = module.net.register_forward_pre_hook(lambda net, inputs: rows.append(len(inputs[0])))
+        hook = module.net.register_forward_pre_hook(lambda net, inputs: rows.append(len(inputs[1])))
         try:
             return sample(denoiser, *rest, **options)
         finally:

@@ -15,7 +15,7 @@ from denoiselab.checkpoint import read_checkpoint
 from denoiselab.denoise import Backbone, NetworkDenoiser, Split
 from denoiselab.nets import UNet, folded
 
-GUIDANCE_SCALE = 5.0  # the write-ups'
+GUIDANCE_SCALE = 5.0  # the write-ups', of a run whose own grids have none
 
 
 class CheckpointBackbone(Backbone):
@@ -48,7 +48,9 @@ class CheckpointBackbone(Backbone):
         self.denoiser = Split(network, max_batch)
         self.shape = (config["model"]["net"]["in_channels"], 28, 28)
         self.num_classes = config["model"]["net"]["num_classes"]
-        self.guidance_scale = GUIDANCE_SCALE if self.num_classes else 1.0
+        grids = config["callbacks"].get("samples") or {}
+        usual = grids.get("guidance_scale") or GUIDANCE_SCALE
+        self.guidance_scale = usual if self.num_classes else 1.0
         self.solver = {name: value for name, value in config["solver"].items() if name != "_target_"}
 
     def condition(self, prompts: Sequence[str]) -> Tensor | None:

@@ -16,6 +16,7 @@ from denoiselab.runs import read_losses, run_label, sample_grids
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 CLASSES = 10  # of every data set here
+FEWEST_SAMPLES = 10  # that an evaluation can make anything of
 MNIST_SIZES = 60_000, 10_000  # training and test images, of Fashion-MNIST too
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")  # not mps, which has no float64 for the coefficients
 
@@ -137,6 +138,9 @@ def _check_times(times: dict[str, Any] | None) -> None:
     location, scale = times["location"], times["scale"]
     require(math.isfinite(location), "model.times.location", location, "a finite number")
     require(0 < scale < math.inf, "model.times.scale", scale, "a positive number")
+    for name, value, idle in (("location", location, 0), ("scale", scale, 1)):
+        used = times["law"] == "logit_normal" or value == idle
+        require(used, f"model.times.{name}", value, "of use with model.times.law=logit_normal only")
 
 
 def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solver: dict[str, Any] | None) -> None:
@@ -221,7 +225,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     steps = trainer["sampling_steps"]
     require(steps is None or steps > 0, "trainer.sampling_steps", steps, "null (no cap) or a positive number")
     images = trainer["evaluated_images"]
-    require(images is None or images > 1, "trainer.evaluated_images", images, "null (no cap) or 2 or more")
+    good = images is None or images >= FEWEST_SAMPLES
+    require(good, "trainer.evaluated_images", images, f"null (no cap) or {FEWEST_SAMPLES} or more")
 
 
 def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
@@ -231,6 +236,9 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
     batches = callbacks["ema"].get("bn_batches", 0)
     require(batches >= 0, "callbacks.ema.bn_batches", batches, "0 (averaged statistics) or more training batches")
+    for name in ("warmup", "bn_batches") if decay is None else ():
+        value = callbacks["ema"].get(name)  # runs of earlier versions have none
+        require(not value, f"callbacks.ema.{name}", value, "of use with a callbacks.ema.decay only")
     _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):
@@ -319,7 +327,15 @@ def _check_quality(config: dict[str, Any], quality: dict[str, Any]) -> None:
     none = "null: this model has no classes to guide by"
     require(bool(classes) or scale is None, f"{key}.guidance_scale", scale, none)
     require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
-    require(quality["samples"] >= 100, f"{key}.samples", quality["samples"], "100 or more")
+    interval = quality["guidance_interval"]
+    if interval is not None:
+        require(scale is not None, f"{key}.guidance_interval", interval, "null without a guidance_scale")
+        check_interval(f"{key}.guidance_interval", interval)
+    require(
+        config["solver"] is not None, "solver", None, "ddpm, ddim, euler, heun or dpmpp: callbacks.quality needs one"
+    )
+    least = f"{FEWEST_SAMPLES} or more"
+    require(quality["samples"] >= FEWEST_SAMPLES, f"{key}.samples", quality["samples"], least)
     require(quality["batch_size"] > 0, f"{key}.batch_size", quality["batch_size"], "a positive number")
     most = f"1 to schedule.path.T={T}" if T else "a positive number"
     require(steps > 0 and (T is None or steps <= T), f"{key}.steps", steps, most)

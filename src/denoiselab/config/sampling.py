@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from denoiselab.config.check import (
     ACCELERATORS,
+    FEWEST_SAMPLES,
     ConfigError,
     check_interval,
     check_ranks,
@@ -30,7 +31,6 @@ from denoiselab.edit.names import INCREMENTAL
 # --- allowed values --------------------------------------------------------------------------------------------------
 
 MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
-FEWEST_SAMPLES = 100
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
 # What runs without these keys were made with.
 EARLIER: dict[str, Any] = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0, "beside": []}
@@ -147,7 +147,11 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     require(measured or not config["beside"], "beside", config["beside"], "empty but for edit=evaluate")
     if measured:
         _check_evaluate(edit, model, config["beside"])
-    if model["T"]:
+    if measured:
+        require(
+            "times" not in asked and not any(word.startswith("times.") for word in asked), "times", "...", "edit.steps"
+        )
+    elif model["T"]:
         T = model["T"]
         lists = [("times", f"{len(indices)} steps", indices)]
         if edit["name"] == "generate":
@@ -269,8 +273,10 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
     require(0 < edit["shift"] < math.inf, "edit.shift", edit["shift"], "a positive number")
     for steps in edit["steps"]:
         require(steps > 0, "edit.steps", steps, "a positive number")
-        distinct = len({round(share * T) for share in times.shares(steps, edit["shift"])}) if T else steps + 1
-        require(distinct == steps + 1, "edit.steps", steps, f"fewer on this model's path of {T}")
+        fine = T or 2**20  # a continuous path's times are float32
+        distinct = len({round(share * fine) for share in times.shares(steps, edit["shift"])})
+        path = f"path of {T}" if T else f"path with edit.shift={edit['shift']:g}"
+        require(distinct == steps + 1, "edit.steps", steps, f"fewer on this model's {path}")
     for run in beside:
         try:
             json.loads((Path(run) / "metrics.json").read_text())["rows"]

@@ -272,6 +272,7 @@ class QualityConfig(PictureConfig):
     samples: int = MISSING
     steps: int = MISSING
     guidance_scale: float | None = None
+    guidance_interval: list[float] | None = None
     batch_size: int = MISSING
 
 

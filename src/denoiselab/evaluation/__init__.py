@@ -11,7 +11,7 @@ from denoiselab.evaluation.digits import (
 )
 from denoiselab.evaluation.fidelity import frechet_distance
 from denoiselab.evaluation.psnr import psnr
-from denoiselab.evaluation.samples import Evaluator
+from denoiselab.evaluation.samples import Evaluator, plain_values
 
 __all__ = [
     "Denoised",
@@ -22,6 +22,7 @@ __all__ = [
     "features",
     "frechet_distance",
     "load_digits",
+    "plain_values",
     "psnr",
     "read_digits",
     "save_digits",

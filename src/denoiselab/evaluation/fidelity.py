@@ -32,7 +32,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     for name, x in (("real", real), ("generated", generated)):
         if len(x) < 2:
             raise ValueError(f"a covariance needs at least two images, {name} has {len(x)}")
-    distance = FrechetInceptionDistance(feature=_Given(real.shape[1])).set_dtype(torch.float64)
+    # One rank measures what all have made: there is nothing to synchronise.
+    distance = FrechetInceptionDistance(feature=_Given(real.shape[1]), sync_on_compute=False).set_dtype(torch.float64)
     distance.update(real.double(), real=True)
     distance.update(generated.double(), real=False)
     return max(float(distance.compute()), 0.0)  # of equal sets rounding leaves -1e-13
@@ -50,13 +51,13 @@ def kth_distances(x: Tensor, k: int) -> Tensor:
     return torch.cat([torch.cdist(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(CHUNK)])
 
 
-def neighbourhood_scores(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, Tensor]:
-    """Precision, recall, density and coverage, each as a value per image whose mean is the score.
+class Neighbourhoods:
+    """Precision, recall, density and coverage of generated images, by balls around images.
 
-    Every image has a ball that reaches its k-th nearest neighbour in its own set. Precision (M,): whether a generated
-    image is in a real one's ball; recall (N,): whether a real image is in a generated one's (Kynkäänniemi et al. 2019,
-    arXiv:1904.06991, equation 2). Density (M,): how many real balls a generated image is in, over k, about 1 for real
-    images; coverage (N,): whether a generated image is in a real one's ball (Naeem et al. 2020, arXiv:2002.09797,
+    Every image has a ball that reaches its k-th nearest neighbour in its own set. Precision: how many of the generated
+    images are in a real one's ball; recall: how many real images are in a generated one's (Kynkäänniemi et al. 2019,
+    arXiv:1904.06991, equation 2). Density: how many real balls a generated image is in, over k, about 1 for real
+    images; coverage: how many real images have a generated one in their ball (Naeem et al. 2020, arXiv:2002.09797,
     equations 3 and 4). Recall rewards outliers among the generated; coverage does not.
 
     Args:
@@ -64,22 +65,32 @@ def neighbourhood_scores(real: Tensor, generated: Tensor, k: int = 5) -> dict[st
         generated: (M, F).
         k: neighbours.
     """
-    real, generated = real.float(), generated.float()
-    real_radii, generated_radii = kth_distances(real, k), kth_distances(generated, k)
-    recall, coverage = [], []
-    inside = torch.zeros(len(generated))
-    for rows, radii in zip(real.split(CHUNK), real_radii.split(CHUNK), strict=True):
-        distances = torch.cdist(rows, generated)  # (CHUNK, M)
-        within = distances <= radii[:, None]
-        inside += within.sum(0)
-        coverage.append(within.any(1))
-        recall.append((distances <= generated_radii).any(1))
-    return {
-        "precision": (inside > 0).double(),
-        "recall": torch.cat(recall).double(),
-        "density": inside.double() / k,
-        "coverage": torch.cat(coverage).double(),
-    }
+
+    def __init__(self, real: Tensor, generated: Tensor, k: int = 5) -> None:
+        real, generated, self.k = real.float(), generated.float(), k
+        real_radii, generated_radii = kth_distances(real, k), kth_distances(generated, k)
+        in_real, in_generated = [], []
+        for rows, radii in zip(real.split(CHUNK), real_radii.split(CHUNK), strict=True):
+            distances = torch.cdist(rows, generated)  # (CHUNK, M)
+            in_real.append(distances <= radii[:, None])
+            in_generated.append(distances <= generated_radii)
+        self.in_real, self.in_generated = torch.cat(in_real), torch.cat(in_generated)  # (N, M) bool
+
+    def precision(self) -> Tensor:
+        """Of each generated image, (M,) float64."""
+        return self.in_real.any(0).double()
+
+    def density(self) -> Tensor:
+        """Of each generated image, (M,) float64."""
+        return self.in_real.sum(0).double() / self.k
+
+    def recall(self, generated: Tensor) -> float:
+        """Of the generated images of these numbers."""
+        return float(self.in_generated[:, generated].any(1).double().mean())
+
+    def coverage(self, generated: Tensor) -> float:
+        """Of the generated images of these numbers."""
+        return float(self.in_real[:, generated].any(1).double().mean())
 
 
 def nearest_distances(images: Tensor, others: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """The quality of generated digits: everything that is measured of a set of samples, and the floors beside it.
 
-A floor is what real images reach where samples are measured: nothing tells a perfect model from it.
+A floor is what real images reach where samples are measured. Both classifiers have been trained on the training images,
+which is in the floors' favour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
-from denoiselab.evaluation.fidelity import frechet_distance, nearest_distances, neighbourhood_scores
+from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, nearest_distances
 from denoiselab.evaluation.intervals import interval, mean_interval
 from denoiselab.noise import key
 
@@ -51,13 +53,15 @@ class Evaluator:
 
     @cached_property
     def test_nearest(self) -> Tensor:
-        """How near each of the first 2,000 test images is to a training image, (2000,)."""
-        return nearest_distances(as_floats(self.test_images[:NEW]), as_floats(self.train_images))
+        """How near 2,000 test images are to a training image, (2000,)."""
+        generator = torch.Generator().manual_seed(key(self.seed, "new"))
+        chosen = torch.randperm(len(self.test_images), generator=generator)[:NEW]
+        return nearest_distances(as_floats(self.test_images[chosen]), as_floats(self.train_images))
 
     def measure(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
         """What is measured of samples (B, 1, 28, 28), uint8 or float in [0, 1].
 
-        Every number that has an interval is {"value", "low", "high"}, see `intervals`.
+        Every measure is {"value", "low", "high"}: intervals are of the samples drawn, the test set being what it is.
 
         Args:
             labels: (B,) the digit that each was asked to show, or None where nothing was.
@@ -79,49 +83,71 @@ class Evaluator:
         remembered = (nearest < self.test_nearest.quantile(0.01)).double()
         return {
             **self._compare(images, labels),
-            "nearest_training": float(nearest.median()),
+            "nearest_training": interval(lambda drawn: float(drawn.median()), nearest, self.seed),
             "memorised": mean_interval(remembered, self.seed),
         }
 
-    def floors(self, samples: int) -> dict[str, dict[str, Any]]:
+    def floors(self, samples: int, balanced: bool) -> dict[str, dict[str, Any]]:
         """What real images reach: {"train_subset", "train_half", "test"}.
 
         "train_subset": as many training images as there are samples (all, where there are fewer) against the test set;
         the bias of their number is in it, so this is what samples can reach. "train_half": half of the training images,
-        Fréchet distance only. "test": the nearest training image of test images.
+        Fréchet distance only. "test": the judge's accuracy on the test images, which it has not seen, and how near they
+        are to training images.
+
+        Args:
+            balanced: whether samples are of the digits in turn, and so is the subset; else as the data are. The test
+                set is not balanced, which costs a balanced set a little of its distance.
         """
-        subset, half = self.floor_images(samples)
+        subset, half = self.floor_images(samples, balanced)
         whole = features(self.features, self.train_images[half])
+        right = (read_digits(self.judge, self.test_images) == self.test_labels).double()
         return {
             "train_subset": self._compare(self.train_images[subset], self.train_labels[subset]),
             "train_half": {"samples": len(half), "frechet_distance": self._distance(whole)},
             "test": {
-                "samples": len(self.test_nearest),
-                "nearest_training": float(self.test_nearest.median()),
+                "samples": len(self.test_images),
+                "accuracy": mean_interval(right, self.seed),
+                "nearest_training": {"value": float(self.test_nearest.median())},
                 "memorised": {"value": 0.01},
             },
         }
 
-    def floor_images(self, samples: int) -> tuple[Tensor, Tensor]:
+    def floor_images(self, samples: int, balanced: bool) -> tuple[Tensor, Tensor]:
         """The numbers of the training images of the floors "train_subset" and "train_half"."""
         generator = torch.Generator().manual_seed(key(self.seed, "floors"))
         order = torch.randperm(len(self.train_images), generator=generator)
-        return order[:samples], order[: len(order) // 2]
+        if not balanced:
+            return order[:samples], order[: len(order) // 2]
+        labels = self.train_labels[order]
+        turns = torch.empty(len(order), dtype=torch.long)  # the how-manieth of its digit each is
+        for digit in labels.unique():
+            own = labels == digit
+            turns[own] = torch.arange(int(own.sum()))
+        return order[turns.argsort(stable=True)][:samples], order[: len(order) // 2]
 
     def _distance(self, generated: Tensor) -> dict[str, float]:
         return interval(lambda drawn: frechet_distance(self.reference, drawn), generated, self.seed)
 
     def _compare(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
         generated = features(self.features, images)
-        scores = neighbourhood_scores(self.reference, generated)
+        near, numbers = Neighbourhoods(self.reference, generated), torch.arange(len(images))
         measured: dict[str, Any] = {
             "samples": len(images),
             "frechet_distance": self._distance(generated),
-            **{name: mean_interval(values, self.seed) for name, values in scores.items()},
+            "precision": mean_interval(near.precision(), self.seed),
+            "recall": interval(near.recall, numbers, self.seed),
+            "density": mean_interval(near.density(), self.seed),
+            "coverage": interval(near.coverage, numbers, self.seed),
         }
         if labels is not None:
             right = (read_digits(self.judge, images) == labels).double()
             digits = sorted(set(labels.tolist()))
             measured["accuracy"] = mean_interval(right, self.seed)
-            measured["accuracy_per_digit"] = {str(n): float(right[labels == n].mean()) for n in digits}
+            measured["accuracy_per_digit"] = {str(n): mean_interval(right[labels == n], self.seed) for n in digits}
         return measured
+
+
+def plain_values(measured: Mapping[str, Any]) -> dict[str, float]:
+    """The values of what `Evaluator.measure` says, without their intervals, for loggers."""
+    return {name: each["value"] for name, each in measured.items() if isinstance(each, dict) and "value" in each}

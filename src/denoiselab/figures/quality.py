@@ -151,23 +151,21 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
     axis is the setting of AXES in which the rows differ most; whatever else they differ in names the curves.
     """
     rows = [row for each in (study, *beside) for row in each["rows"]]
-    measured = (*COLUMNS, "accuracy_per_digit")
-    settings = [{name: str(value) for name, value in row.items() if name not in measured} for row in rows]
-    varying = [name for name in settings[0] if len({row.get(name) for row in settings}) > 1]
-    axis = max(AXES, key=lambda name: len({row.get(name) for row in settings}))
-    named = [name for name in varying if name != axis]
-    labels = [", ".join(_word(name, row[name]) for name in named) or str(row["model"]) for row in rows]
+    axis, labels = _labelled(rows)
     floor = f"training images, n = {study['floors']['train_subset']['samples']:,}"
     panels: dict[str, dict[str, Curve]] = {}
     floors: dict[str, dict[str, float]] = {}
     for name, title in PANELS.items():
-        if name not in rows[0]:
-            continue  # nothing was asked for, so nothing can be read as asked
         curves = {}
         for label in dict.fromkeys(labels):
-            own = [row for row, each in zip(rows, labels, strict=True) if each == label]
+            # Where nothing was asked for, nothing can be read as asked.
+            own = [row for row, each in zip(rows, labels, strict=True) if each == label and name in row]
+            if not own:
+                continue
             points = sorted((row[axis], *_interval(row[name])) for row in own)
             curves[label] = Curve(*(list(column) for column in zip(*points, strict=True)))
+        if not curves:
+            continue
         panels[title] = curves
         floors[title] = {floor: study["floors"]["train_subset"][name]["value"]}
     sizes = " and ".join(f"{size:,}" for size in sorted({row["samples"] for row in rows}))
@@ -182,8 +180,26 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
     )
 
 
+def _labelled(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The setting of AXES in which rows differ most, and for each row whatever else they differ in, in words."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in (*COLUMNS, "accuracy_per_digit"))
+    values = {name: [row.get(name, "-") for row in rows] for name in names}
+    varying = [name for name in names if len(set(map(str, values[name]))) > 1]
+    shared = [name for name in AXES if all(name in row for row in rows)]
+    axis = max(shared, key=lambda name: len(set(values[name])))
+    named = [name for name in varying if name != axis and not (name == "model" and "run" in varying)]
+    labels = [", ".join(_word(name, values[name][n]) for name in named) for n in range(len(rows))]
+    return axis, [label or str(row["model"]) for label, row in zip(labels, rows, strict=True)]
+
+
 def _word(name: str, value: Any) -> str:
-    return str(value) if name in ("model", "solver") else f"{AXES.get(name, name.replace('_', ' '))} {value}"
+    if name in ("model", "solver", "run"):
+        return str(value)
+    return (
+        f"{AXES.get(name, name.replace('_', ' '))} {value:g}"
+        if isinstance(value, float)
+        else (f"{AXES.get(name, name.replace('_', ' '))} {value}")
+    )
 
 
 def _interval(measured: Mapping[str, float]) -> tuple[float, float, float]:
@@ -193,7 +209,13 @@ def _interval(measured: Mapping[str, float]) -> tuple[float, float, float]:
 def study_table(study: Mapping[str, Any]) -> str:
     """A study, as `study_figure` takes it, as text: a line for each row and each floor."""
     lines = [["", "samples", *(name.replace("_", " ") for name in COLUMNS)]]
-    rows = [(f"guidance {row['guidance_scale']:g}, {row['evaluations']} evaluations", row) for row in study["rows"]]
+    axis, labels = _labelled(study["rows"])
+    words = [_word(axis, row[axis]) if len(study["rows"]) > 1 else str(row["model"]) for row in study["rows"]]
+    several = len(set(labels)) > 1
+    rows = [
+        (f"{word}, {label}" if several else word, row)
+        for word, label, row in zip(words, labels, study["rows"], strict=True)
+    ]
     floors = [(f"floor: {name.replace('_', ' ')}", row) for name, row in study["floors"].items()]
     for label, row in rows + floors:
         lines.append([label, f"{row['samples']:,}", *(_cell(row.get(name)) for name in COLUMNS)])

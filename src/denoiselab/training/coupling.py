@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -26,9 +27,9 @@ def couple(x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
     still the normal one. The assignment is scipy's, on the CPU: on a GPU every step waits for it.
     """
     gain = (x_0.flatten(1).double() @ eps.flatten(1).double().T).cpu().numpy()  # (B, B): the squares are constant
-    order = torch.arange(len(eps))
+    order = np.arange(len(eps))
     for label in labels.unique():
-        rows = (labels == label).nonzero()[:, 0].cpu()
+        rows = (labels == label).nonzero()[:, 0].cpu().numpy()
         _, columns = linear_sum_assignment(gain[rows][:, rows], maximize=True)
         order[rows] = rows[columns]
-    return eps[order.to(eps.device)]
+    return eps[torch.from_numpy(order).to(eps.device)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -14,33 +13,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from denoiselab.evaluation import Evaluator, denoising_quality
+from denoiselab.denoise import EVERYWHERE
+from denoiselab.evaluation import Evaluator, denoising_quality, plain_values
 from denoiselab.figures import Curve, quality_figure, study_figure, study_table
-from denoiselab.files import write_atomically
 from denoiselab.noise import ImageNoise
+from denoiselab.runs import read_measured, save_measured
 from denoiselab.sample import Solver, evaluations, sample
 from denoiselab.training.callbacks import log_picture
 from denoiselab.training.modules import OneStepModule, PixelModule
 from denoiselab.training.pictures import PictureCallback, check_finite, shows_bar
-
-
-def record(path: Path, name: str, epoch: int, values: Any) -> None:
-    """Puts {name: {"epoch_NNN": values}} into a metrics.json, beside what it has; numbers that are not finite are null.
-
-    The file is made if it is missing, and written whole or not at all. An epoch that is repeated replaces its values.
-    """
-    metrics = json.loads(path.read_text()) if path.exists() else {}
-    metrics.setdefault(name, {})[f"epoch_{epoch:03d}"] = _finite(values)
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _finite(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 class DenoisingQuality(PictureCallback):
@@ -65,7 +46,7 @@ class DenoisingQuality(PictureCallback):
         nlm_count: int = 200,
     ) -> None:
         super().__init__(directory, epochs, seed)
-        self.metrics = Path(directory) / "metrics.json"
+        self.directory = Path(directory)
         self.sigmas, self.count, self.nlm_count = list(sigmas), count, nlm_count
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
@@ -84,12 +65,9 @@ class DenoisingQuality(PictureCallback):
             measured = denoising_quality(
                 denoise, images, self.sigmas, data.train_images, self.seed, nlm_count=self.nlm_count
             )
-        record(
-            self.metrics,
-            "denoising",
-            epoch,
-            {method: [asdict(entry) for entry in entries] for method, entries in measured.items()},
-        )
+        epochs = read_measured(self.directory).get("denoising", {})
+        epochs[f"epoch_{epoch:03d}"] = {method: [asdict(each) for each in found] for method, found in measured.items()}
+        save_measured(self.directory, {"denoising": epochs})
         labels = {
             "network": f"network, trained at sigma {module.t:g}",
             "wiener": "Wiener filter",
@@ -140,6 +118,7 @@ class SampleQuality(L.Callback):
         samples: how many; 10,000 are for what is published.
         steps: solver steps.
         guidance_scale: of classifier-free guidance; None for a model without classes.
+        guidance_interval: [low, high] of t / T, where guidance acts; None: everywhere.
         batch_size: samples made at once on a rank.
     """
 
@@ -152,11 +131,12 @@ class SampleQuality(L.Callback):
         samples: int,
         steps: int,
         guidance_scale: float | None = None,
+        guidance_interval: Sequence[float] | None = None,
         batch_size: int = 200,
     ) -> None:
         self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
         self.solver, self.samples, self.steps = solver, samples, steps
-        self.guidance_scale, self.batch_size = guidance_scale, batch_size
+        self.guidance_scale, self.guidance_interval, self.batch_size = guidance_scale, guidance_interval, batch_size
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, PixelModule)
@@ -180,8 +160,9 @@ class SampleQuality(L.Callback):
             return images.cpu()
         most = -(-self.samples // ranks)  # all ranks must give as many
         images = torch.cat([images, images.new_zeros(most - len(images), *images.shape[1:])])
-        together = trainer.strategy.all_gather(images)  # (ranks, most, C, H, W)
-        return together.transpose(0, 1).flatten(0, 1)[: self.samples].cpu()
+        together = [torch.empty_like(images) for _ in range(ranks)]
+        torch.distributed.all_gather(together, images)
+        return torch.stack(together, dim=1).flatten(0, 1)[: self.samples].cpu()
 
     def made(self, trainer: L.Trainer, module: PixelModule, indices: range, done: Callable[[int], object]) -> Tensor:
         """The samples of these numbers, (B, C, H, W) uint8."""
@@ -189,7 +170,8 @@ class SampleQuality(L.Callback):
         x = noise(torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device))  # type: ignore[attr-defined]
         condition = module.condition(torch.tensor([index % 10 for index in indices], device=module.device))
         times = module.path.times(self.steps)
-        x = sample(module.denoiser(self.guidance_scale), x, times, self.solver, noise, condition)
+        denoiser = module.denoiser(self.guidance_scale, self.guidance_interval)
+        x = sample(denoiser, x, times, self.solver, noise, condition)
         check_finite(trainer, "samples", x)
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -202,24 +184,26 @@ class SampleQuality(L.Callback):
         epoch, config = trainer.current_epoch + 1, module.run_config
         row = {
             "model": config["name"],
+            "run": "/".join(self.directory.parts[-2:]),
             "epoch": epoch,
             "solver": " ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
-            "guidance_scale": self.guidance_scale,
+            "guidance_scale": 1.0 if self.guidance_scale is None else self.guidance_scale,
+            "guidance_interval": list(self.guidance_interval or EVERYWHERE),
+            "guidance_rescale": 0.0,
             "evaluations": evaluations(config["solver"]["name"], self.steps),
+            "shift": 1.0,
             "seed": self.seed,
         }
         labels = torch.arange(len(images)) % 10 if module.num_classes else None
         row |= evaluator.measure(images, labels)
-        metrics = self.directory / "metrics.json"
-        saved = json.loads(metrics.read_text()) if metrics.exists() else {}
+        saved = read_measured(self.directory)
         before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
-        study = {"rows": [*before, row], "floors": saved.get("floors") or evaluator.floors(len(images))}
-        with write_atomically(metrics) as temporary:
-            temporary.write_text(json.dumps({**saved, **study}, indent=1, allow_nan=False) + "\n")
+        study = {"rows": [*before, row], "floors": evaluator.floors(len(images), balanced=labels is not None)}
+        save_measured(self.directory, study)
         print(study_table(study))
-        values = {name: row[name]["value"] for name in row if isinstance(row[name], dict) and "value" in row[name]}
         for logger in trainer.loggers:
-            logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=trainer.global_step)
+            values = {f"quality/{name}": value for name, value in plain_values(row).items()}
+            logger.log_metrics(values, step=trainer.global_step)
         path = self.directory / "figures" / "quality.png"
         study_figure(path, study)
         log_picture(trainer, path)
