@@ -17,6 +17,7 @@ import torch
 import transformers
 from composing import checked, load_script, run_script, wandb_record
 from PIL import Image
+from safetensors import safe_open
 
 from denoiselab.config.sampling import same_run
 from denoiselab.jobs import load_image
@@ -260,11 +261,17 @@ def test_the_images_of_a_second_stage_are_too_large_for_it(
         run(tmp_path / "two", *tiny, "edit=upscale", f"edit.run={first.directory}")
 
 
+def text_of(embedding: Path) -> str:
+    with safe_open(embedding, "pt") as file:
+        return file.metadata()["text"]  # type: ignore[no-any-return]
+
+
 def test_a_corrupt_embedding_is_made_anew(tiny: tuple[str, ...], tiny_anagram: Finished, tmp_path: Path) -> None:
     cache = Path(tiny_anagram.config["backbone"]["cache"])
-    files = sorted(path for path in cache.rglob("*.safetensors"))
-    files[0].write_bytes(b"torn")
-    with pytest.warns(UserWarning, match=files[0].name):
+    asked = tiny_anagram.config["edit"]["prompts"][0]
+    (file,) = [path for path in cache.rglob("*.safetensors") if text_of(path) == asked]  # the cache has others' too
+    file.write_bytes(b"torn")
+    with pytest.warns(UserWarning, match=file.name):
         again = run(tmp_path, f"from_run={tiny_anagram.directory}")
     assert again.images == tiny_anagram.images
-    assert files[0].stat().st_size > 1000
+    assert file.stat().st_size > 1000
