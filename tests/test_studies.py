@@ -124,3 +124,11 @@ def test_models_of_other_pictures_are_refused(digit_run: Path, class_run: Path, 
     assert said == "edit=evaluate: allowed is another: its judges know only digits"
     said = answer(f"backbone.run={class_run}", "edit=generate", f"beside=[{class_run}]", script="sample")
     assert "allowed is empty but for edit=evaluate" in said
+
+
+def test_a_classifier_s_run_is_no_backbone(digit_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(digit_run, tmp_path / "judge"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"schedule": None}))
+    said = answer(f"backbone.run={run}", "edit=generate", script="sample")
+    assert said == f"backbone.run={run}: allowed is a time- or class-conditioned model, this is a classifier"

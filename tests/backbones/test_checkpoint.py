@@ -85,3 +85,9 @@ def test_a_single_step_denoiser_is_refused(tmp_path: Path) -> None:
     load_train().train(config, tmp_path, None)
     with pytest.raises(ValueError, match="of a single-step denoiser, allowed is a model that is told the time"):
         load_denoiser(tmp_path / "checkpoints" / "last.ckpt")
+
+
+def test_a_classifier_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "config": {"schedule": None}}, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="of a digit classifier, allowed is a model that is told the time"):
+        load_denoiser(tmp_path / "last.ckpt")

@@ -81,6 +81,8 @@ def load_denoiser(path: str | Path) -> NetworkDenoiser:
 def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
     """As `load_denoiser`, of what `read_checkpoint` read from the file."""
     config = checkpoint["config"]
+    if not config["schedule"]:
+        raise ValueError(f"checkpoint {file}: of a digit classifier, allowed is a model that is told the time")
     net = UNet(**_arguments(config["model"]["net"]))
     if net.time == "none":
         raise ValueError(f"checkpoint {file}: of a single-step denoiser, allowed is a model that is told the time")
@@ -89,8 +91,8 @@ def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
     net.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
     path_node = config["schedule"]["path"]
     gaussian_path = getattr(noise, path_node["_target_"].rsplit(".")[-1])(**_arguments(path_node))
-    net = folded(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return NetworkDenoiser(net, gaussian_path, config["schedule"]["prediction"])
+    fast = folded(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return NetworkDenoiser(fast, gaussian_path, config["schedule"]["prediction"])
 
 
 def _arguments(node: dict[str, Any]) -> dict[str, Any]:

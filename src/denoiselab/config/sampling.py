@@ -188,14 +188,14 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
     try:
         trained = yaml.safe_load((run / "config.yaml").read_text())
         net, schedule = trained["model"]["net"], trained["schedule"]
-        path = schedule["path"] if schedule else None
+        T = schedule["path"].get("T") if schedule else None
         data = trained["data"]["_target_"].rsplit(".")[-1]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         near = sorted(Path("outputs/train").glob("*/*/config.yaml"))
         hint = f" (the newest: {max(near, key=lambda p: p.stat().st_mtime).parent})" if near else ""
         raise ConfigError(f"backbone.run={run}: allowed is a run directory of train.py{hint}") from None
     kind = "a time- or class-conditioned model, this is a"
-    require(path is not None, "backbone.run", run, f"{kind} classifier")
+    require(bool(schedule), "backbone.run", run, f"{kind} classifier")
     require(net["time"] != "none", "backbone.run", run, f"{kind} one-step denoiser")
     file = run / "checkpoints" / backbone["file"]
     require(file.is_file(), "backbone.file", backbone["file"], f"a file in {file.parent}")
@@ -203,7 +203,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
     if not classes and "edit.prompts" not in asked and "prompts" in edit:
         paired = edit["name"] in ("anagram", "hybrid")
         edit["prompts"] = [""] * (len(edit["prompts"]) if paired else 1)  # there is nothing to ask this model for
-    return {"shape": (1, 28, 28), "classes": classes, "T": path.get("T"), "thresholding": False, "data": data}
+    return {"shape": (1, 28, 28), "classes": classes, "T": T, "thresholding": False, "data": data}
 
 
 def _stored(path: Path, key: str, published: Any) -> Any:

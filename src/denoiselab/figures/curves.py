@@ -14,6 +14,7 @@ from denoiselab.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Curve = tuple[Sequence[int], Sequence[float], Sequence[int]]  # steps, losses, epochs, of equal length
@@ -66,6 +67,7 @@ def draw(curves: Mapping[str, Curve], title: str, validation: Points | None = No
     """The matplotlib figure behind `loss_curve` and `loss_curves`; a single curve may have the label ''."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     for label, curve in curves.items():
         _check(label, *curve)
@@ -101,7 +103,8 @@ def draw(curves: Mapping[str, Curve], title: str, validation: Points | None = No
     if validation is not None:
         dashed: Style = {"color": "#222222", "linewidth": 1.2, "linestyle": "--", "marker": "D", "zorder": 5}
         _series(axes, *validation, "validation", "X", dashed)
-    _plain_numbers(axes)
+    plain_numbers(axes.yaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
     _epoch_axis(axes, list(curves.values()))
     legend = axes.legend(loc="upper right", fontsize=11, framealpha=0.9, edgecolor="#dddddd")
     for handle in legend.legend_handles:
@@ -147,16 +150,15 @@ def _series(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, cros
         )
 
 
-def _plain_numbers(axes: Axes) -> None:
-    """Whole steps, and losses as 0.05 and not as powers of ten: three to a decade where decades are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+def plain_numbers(axis: Axis) -> None:
+    """Numbers on a log axis as 0.05 and not as powers of ten: three to a decade where decades are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_ylim()
+    low, high = axis.get_view_interval()
     subdivisions = (1.0, 2.0, 5.0) if high < 1e4 * low else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subdivisions, numticks=20))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
+    axis.set_major_locator(LogLocator(subs=subdivisions, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _epoch_axis(axes: Axes, curves: list[Curve]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from denoiselab.figures.curves import COLOURS
+from denoiselab.figures.curves import COLOURS, plain_numbers
 from denoiselab.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def draw_quality(
     """The matplotlib figure behind `quality_figure`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     _check(panels, floors, log_y)
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
@@ -109,8 +108,7 @@ def draw_quality(
         for axis, yes in ((axes.xaxis, log_x), (axes.yaxis, logarithmic)):
             if yes:
                 (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(NullFormatter())
+                plain_numbers(axis)
     names = [f"{label}: {left_out[label]} not drawn" if left_out.get(label) else label for label in handles]
     figure.legend(
         list(handles.values()), names, loc="outside lower left", ncols=3, fontsize=11, frameon=False, columnspacing=1.5

@@ -22,6 +22,7 @@ def folded(net: nn.Module) -> nn.Module:
         for n in range(len(block) - 1):
             conv, norm = block[n], block[n + 1]
             if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                assert norm.running_mean is not None and norm.running_var is not None
                 conv.weight, conv.bias = fuse_conv_bn_weights(
                     conv.weight,
                     conv.bias,
