@@ -27,7 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
-from denoiselab.runs import held, read_measured, removed_if_empty
+from denoiselab.runs import held, read_measured, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
@@ -128,7 +128,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         )
         settings = config["logger"]
         if settings:
-            group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
+            group = settings["group"] or (sweep and run_place(Path(sweep)))
             logger = wandb_logger(directory, config["edit"]["name"], config, **{**settings, "group": group})
             with recording(logger):
                 shown = [str(path) for path in pictures if path.stem.endswith(("preview", "quality"))]
@@ -150,7 +150,7 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     backbone = sampler.backbone
     about = {
         "model": backbone.name,
-        "run": "/".join(Path(config["backbone"]["run"]).parts[-2:]),
+        "run": run_place(Path(config["backbone"]["run"])),
         "epoch": backbone.epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,

@@ -22,7 +22,7 @@ from denoiselab.config import (
     save_config,
     train_config,
 )
-from denoiselab.runs import held, last_val_loss, removed_if_empty
+from denoiselab.runs import held, last_val_loss, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -145,7 +145,7 @@ def make_logger(config: dict[str, Any], directory: Path, sweep: str | None) -> A
     settings = config["logger"]
     if not settings or rank() > 0:
         return None
-    group = settings["group"] or (sweep and "/".join(Path(sweep).parts[-2:]))
+    group = settings["group"] or (sweep and run_place(Path(sweep)))
     return wandb_logger(directory, config["name"], config, **{**settings, "group": group})
 
 

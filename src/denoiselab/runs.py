@@ -61,9 +61,14 @@ def read_name(directory: Path) -> str:
         raise ValueError(f"{path}: has no name") from error
 
 
+def run_place(directory: Path) -> str:
+    """Where the run lies, in short: "sweep/3"."""
+    return "/".join(directory.parts[-2:])
+
+
 def run_label(directory: Path) -> str:
     """The run's name and where it lies, for pictures that show several runs: "class_flow (sweep/3)"."""
-    return f"{read_name(directory)} ({'/'.join(directory.parts[-2:])})"
+    return f"{read_name(directory)} ({run_place(directory)})"
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -193,11 +193,8 @@ def _labelled(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
 def _word(name: str, value: Any) -> str:
     if name in ("model", "solver", "run"):
         return str(value)
-    return (
-        f"{AXES.get(name, name.replace('_', ' '))} {value:g}"
-        if isinstance(value, float)
-        else (f"{AXES.get(name, name.replace('_', ' '))} {value}")
-    )
+    number = f"{value:g}" if isinstance(value, float) else value
+    return f"{AXES.get(name, name.replace('_', ' '))} {number}"
 
 
 def _interval(measured: Mapping[str, float]) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ from denoiselab.denoise import EVERYWHERE
 from denoiselab.evaluation import Evaluator, denoising_quality, plain_values
 from denoiselab.figures import Curve, quality_figure, study_figure, study_table
 from denoiselab.noise import ImageNoise
-from denoiselab.runs import read_measured, save_measured
+from denoiselab.runs import read_measured, run_place, save_measured
 from denoiselab.sample import Solver, evaluations, sample
 from denoiselab.training.callbacks import log_picture
 from denoiselab.training.modules import OneStepModule, PixelModule
@@ -184,7 +184,7 @@ class SampleQuality(L.Callback):
         epoch, config = trainer.current_epoch + 1, module.run_config
         row = {
             "model": config["name"],
-            "run": "/".join(self.directory.parts[-2:]),
+            "run": run_place(self.directory),
             "epoch": epoch,
             "solver": " ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
             "guidance_scale": 1.0 if self.guidance_scale is None else self.guidance_scale,
