@@ -150,7 +150,9 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     backbone = sampler.backbone
     about = {
         "model": backbone.name,
+        "lever": backbone.lever,
         "run": run_place(Path(config["backbone"]["run"])),
+        "training_seed": backbone.seed,
         "epoch": backbone.epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,

@@ -21,7 +21,6 @@ from denoiselab.figures import (
     loss_curve,
     loss_curves,
     panel,
-    quality,
     quality_figure,
     save_grid,
     study_figure,
@@ -470,7 +469,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *studies: dict[str, Any]) -> dict[str
     def draw(path: Path, panels: Any, **options: Any) -> None:
         seen.update(options, panels=panels)
 
-    monkeypatch.setattr(quality, "quality_figure", draw)
+    monkeypatch.setattr("denoiselab.figures.study.quality_figure", draw)
     study_figure("study.png", studies[0], studies[1:])
     return seen
 
@@ -511,6 +510,32 @@ def test_studies_of_other_runs_may_know_less(monkeypatch: pytest.MonkeyPatch) ->
         both = [study(measured_row(1, 20, 3, run="a/1")), study(without | {"run": "b/2"})][::order]
         panels = drawn(monkeypatch, *both)["panels"]
         assert len(panels["accuracy"]) == 1 and len(panels["coverage"]) == 2
+
+
+def test_runs_of_several_seeds_are_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = [measured_row(1, 20, distance, training_seed=n, run=f"s/{n}") for n, distance in enumerate((3, 9, 4))]
+    other = measured_row(2, 20, 5, training_seed=0, run="s/0")
+    seen = drawn(monkeypatch, study(*seeds, other))
+    assert seen["panels"]["Fréchet distance"]["m"] == Curve([1, 2], [4, 5], [3, 4], [9, 6])
+    assert "median and range of 3 seeds, else 95 % intervals" in seen["title"]
+    assert "4 (3 to 9)" in study_table(study(*seeds))
+    # The same seed twice: something differs that no row says, so the runs stay apart.
+    seen = drawn(monkeypatch, study(*seeds, measured_row(1, 20, 5, training_seed=0, run="t/0")))
+    assert len(seen["panels"]["Fréchet distance"]) == 4
+
+
+def test_levers_are_words_on_an_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    levers = (None, "coupling", "weight")
+    rows = [measured_row(scale, 20, 3 + n, lever=name) for n, name in enumerate(levers) for scale in (1, 2)]
+    seen = drawn(monkeypatch, study(*rows))
+    assert seen["x_label"] == "what is changed of the recipe"
+    curves = seen["panels"]["Fréchet distance"]
+    assert list(curves) == ["guidance scale 1", "guidance scale 2"]
+    assert curves["guidance scale 2"].x == ["nothing", "coupling", "weight"]
+    monkeypatch.undo()
+    study_figure(tmp_path / "quality.png", study(*rows))
+    with Image.open(tmp_path / "quality.png") as picture:
+        assert picture.size == (1800, 600)
 
 
 def test_a_study_is_a_picture(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from composing import TINY, run_train, wandb_record
+from PIL import Image
 
 # The cheapest run that there is: three steps of a denoiser, no pictures.
 FREE = tuple(word for word in TINY if not word.startswith("model."))  # for a sweep over the width
@@ -84,3 +85,26 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     other = run_train(*words, "seed=5", folder=tmp_path)
     assert other.returncode == 1
     assert "study/0: holds a run" in other.stderr
+
+
+def test_a_sweep_draws_what_its_runs_have_measured(tmp_path: Path) -> None:
+    few = [f"callbacks.quality.{word}" for word in ("epochs=[1]", "samples=20", "steps=2", "guidance_scales=[1,2]")]
+    words = (
+        "experiment=quickstart",
+        *TINY,
+        *few,
+        "callbacks.samples.epochs=[]",
+        "logger=none",
+        "hydra.sweep.dir=study",
+    )
+    words += ("lever=none,class_coupling", "seed=0,1")
+    done = run_train("-m", *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [config["lever"] for config in configs(tmp_path)] == [None, None, *["class_coupling"] * 2]
+    with Image.open(tmp_path / "study" / "quality.png") as picture:
+        assert picture.size == (1800, 600)
+    table = done.stdout.rsplit("study: ", 1)[0]
+    lines = [line for line in table.splitlines()[-7:] if not line.startswith("floor")]
+    assert [line.split("  ")[0] for line in lines[-4:]] == [
+        f"guidance scale {scale}, {lever}" for lever in ("nothing", "class_coupling") for scale in (1, 2)
+    ]

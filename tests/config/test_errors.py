@@ -16,7 +16,7 @@ from denoiselab.config.errors import explain, one_line_errors
 from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 
 SECONDS_TO_ANSWER = 2.0
-ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callbacks, logger, trainer"
+ROOT_KEYS = "name, lever, seed, resume, beside, model, schedule, solver, data, callbacks, logger, trainer"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ ROOT_KEYS = "name, seed, resume, beside, model, schedule, solver, data, callback
         ),
         (
             "optimizer.lr=1",
-            "optimizer.lr: unknown key; allowed are name, seed, resume, beside, model, schedule, solver, data, "
+            "optimizer.lr: unknown key; allowed are name, lever, seed, resume, beside, model, schedule, solver, data, "
             "callbacks, logger, trainer (did you mean model.optimizer.lr?)",
         ),
         ("callbacks.samples.epochs=[one]", "callbacks.samples.epochs[0]=one: allowed is a whole number"),
@@ -83,7 +83,7 @@ def test_an_unknown_experiment_is_answered_with_all_of_them() -> None:
     ("body", "line"),
     [
         ("trainer: {max_epoch: 2}", "trainer.max_epoch: unknown key; allowed are max_epochs, "),
-        ("trainr: {max_epochs: 2}", "trainr: unknown key; allowed are name, seed, "),
+        ("trainr: {max_epochs: 2}", "trainr: unknown key; allowed are name, lever, seed, "),
         ("model: {optimizer: {learning_rate: 1}}", "model.optimizer.learning_rate: unknown key; allowed are lr, "),
         ("data: {batch_size: many}", "data.batch_size=many: allowed is a whole number"),
         ("defaults: [{override /model: clas_unet}]", "model=clas_unet: allowed are class_unet, "),

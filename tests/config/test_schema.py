@@ -56,6 +56,7 @@ COMPANIONS = {
     ("callbacks", "digit_classifier"): ["model=digit_classifier", "~schedule"],
     ("model", "digit_classifier"): ["~schedule"],
 }
+COMPANIONS |= {("lever", name): ["experiment=quickstart"] for name in group_files("lever")}
 
 
 def targets() -> list[tuple[str, str, type]]:
@@ -129,6 +130,13 @@ def test_every_experiment_is_built(name: str, tmp_path: Path) -> None:
     assert config["name"] == name
     build(config, tmp_path)
     assert list(tmp_path.iterdir()) == []  # nothing is written or fetched before the fit
+
+
+@pytest.mark.parametrize("name", [name for name in group_files("lever") if name != "none"])
+def test_a_lever_changes_the_recipe_and_says_its_name(name: str) -> None:
+    plain, pulled = checked("experiment=quickstart"), checked("experiment=quickstart", f"lever={name}")
+    assert pulled.pop("lever") == name and plain.pop("lever") is None
+    assert pulled != plain
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids="-".join)

@@ -74,7 +74,7 @@ def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def quality(directory: Path, epochs: list[int]) -> SampleQuality:
-    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scale=2.0, batch_size=10)
+    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=[2.0, 3.0], batch_size=10)
 
 
 def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,9 +85,10 @@ def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.Cap
     run(1)
     run(3)
     study = json.loads((tmp_path / "metrics.json").read_text())
-    assert [(row["epoch"], row["evaluations"], row["samples"]) for row in study["rows"]] == [(1, 2, 24), (3, 2, 24)]
+    assert [(row["epoch"], row["guidance_scale"]) for row in study["rows"]] == [(1, 2), (1, 3), (3, 2), (3, 3)]
+    assert {(row["evaluations"], row["samples"], row["training_seed"]) for row in study["rows"]} == {(2, 24, SEED)}
     assert study["floors"]["train_subset"]["samples"] == 24
-    assert study["rows"][0]["frechet_distance"] != study["rows"][1]["frechet_distance"]
+    assert len({row["frechet_distance"]["value"] for row in study["rows"]}) == 4
     assert (tmp_path / "figures" / "quality.png").is_file()
     assert "floor: train subset" in capsys.readouterr().out
 
@@ -98,7 +99,7 @@ def test_samples_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     run.module.eval()
     callback = quality(tmp_path, [1])
     with torch.no_grad():
-        ours = callback.gathered(run.trainer, run.module)
+        ours = callback.gathered(run.trainer, run.module, 2.0)
         callback.batch_size = 24
-        torch.testing.assert_close(callback.gathered(run.trainer, run.module).int(), ours.int(), rtol=0, atol=1)
+        torch.testing.assert_close(callback.gathered(run.trainer, run.module, 2.0).int(), ours.int(), rtol=0, atol=1)
     assert ours.shape == (24, 1, 28, 28) and ours.dtype == torch.uint8

@@ -111,7 +111,7 @@ def class_module(
     """With the same weights every time."""
     torch.manual_seed(SEED)
     module = kind(net(), RectifiedFlow(), "velocity", Optimizer(1e-2, "exponential"), SEED, class_dropout=0.3, **levers)
-    module.run_config = {"name": "test", "seed": SEED, "solver": {"name": "euler"}}
+    module.run_config = {"name": "test", "lever": None, "seed": SEED, "solver": {"name": "euler"}}
     return module
 
 
@@ -152,7 +152,7 @@ def make_run(
 
 def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
     """Fits IdleBatchNorm with every lever, and measures 25 samples, which no two ranks can share evenly."""
-    quality = SampleQuality(directory, [2], SEED, euler, samples=25, steps=2, guidance_scale=2.0, batch_size=4)
+    quality = SampleQuality(directory, [2], SEED, euler, samples=25, steps=2, guidance_scales=[2.0, 3.0], batch_size=4)
     run = make_run(
         directory,
         module=class_module(IdleBatchNorm, **LEVERS),

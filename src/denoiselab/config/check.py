@@ -319,17 +319,18 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
 def _check_quality(config: dict[str, Any], quality: dict[str, Any]) -> None:
     """Only where some epoch is asked for: it is part of every model of digits, and off."""
     key, classes = "callbacks.quality", config["model"]["net"]["num_classes"]
-    scale, steps, T = quality["guidance_scale"], quality["steps"], config["schedule"]["path"].get("T")
+    scales, steps, T = quality["guidance_scales"], quality["steps"], config["schedule"]["path"].get("T")
     if not quality["epochs"]:
         return
     data = config["data"]["_target_"].rsplit(".")[-1]
     require(data != "FashionMNIST", f"{key}.epochs", quality["epochs"], "[] for data=fashion_mnist: it judges digits")
     none = "null: this model has no classes to guide by"
-    require(bool(classes) or scale is None, f"{key}.guidance_scale", scale, none)
-    require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
+    require(bool(classes) or scales is None, f"{key}.guidance_scales", scales, none)
+    good = scales is None or (bool(scales) and len(set(scales)) == len(scales) and all(map(math.isfinite, scales)))
+    require(good, f"{key}.guidance_scales", scales, "null (off) or one or more finite numbers that differ")
     interval = quality["guidance_interval"]
     if interval is not None:
-        require(scale is not None, f"{key}.guidance_interval", interval, "null without a guidance_scale")
+        require(scales is not None, f"{key}.guidance_interval", interval, "null without guidance_scales")
         check_interval(f"{key}.guidance_interval", interval)
     require(
         config["solver"] is not None, "solver", None, "ddpm, ddim, euler, heun or dpmpp: callbacks.quality needs one"

@@ -271,7 +271,7 @@ class QualityConfig(PictureConfig):
     _target_: str = "denoiselab.training.SampleQuality"
     samples: int = MISSING
     steps: int = MISSING
-    guidance_scale: float | None = None
+    guidance_scales: list[float] | None = None
     guidance_interval: list[float] | None = None
     batch_size: int = MISSING
 
@@ -336,12 +336,14 @@ class TrainConfig:
 
     Attributes:
         name: of the run; part of its default directory and of its record in Weights & Biases.
+        lever: what conf/lever/ changes of the experiment, by name; null: nothing.
         seed: of weights, data order, noise, class dropout and pictures.
         resume: the run directory to go on with, or null.
         beside: run directories whose losses and grids are drawn beside this run's.
     """
 
     name: str = "custom"
+    lever: str | None = None
     seed: int = 0
     resume: str | None = None
     beside: list[str] = field(default_factory=list)

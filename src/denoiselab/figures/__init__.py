@@ -3,7 +3,8 @@
 from denoiselab.figures.animations import animation
 from denoiselab.figures.curves import loss_curve, loss_curves
 from denoiselab.figures.grids import grid, panel, save_grid, stack
-from denoiselab.figures.quality import Curve, quality_figure, study_figure, study_table
+from denoiselab.figures.quality import Curve, quality_figure
+from denoiselab.figures.study import study_figure, study_table
 
 __all__ = [
     "Curve",

@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP"
 
-# Of a study: what may be its axis, what is drawn, and what is in its table.
-AXES = {"guidance_scale": "guidance scale", "evaluations": "network evaluations", "epoch": "epoch"}
-PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
-COLUMNS = (*PANELS, "precision", "recall", "density", "nearest_training", "memorised")
-
 
 class Curve(NamedTuple):
-    """Values y measured at x, of equal length, and the intervals [low, high] around them; None for values without."""
+    """Values y measured at x, of equal length, and the intervals [low, high] around them; None for values without.
 
-    x: Sequence[float]
+    x are numbers, whose points are joined by a line, or the words of an axis in the order of their appearance.
+    """
+
+    x: Sequence[float] | Sequence[str]
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
@@ -75,6 +73,7 @@ def draw_quality(
     figure.suptitle(title, fontsize=15, fontweight="bold", x=0.01, ha="left")
     handles: dict[str, Any] = {}
     left_out = dict.fromkeys(labels, 0)
+    words = any(isinstance(x, str) for curves in panels.values() for curve in curves.values() for x in curve.x)
     for number, (y_label, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), number + 1)
         logarithmic = y_label in log_y
@@ -100,11 +99,13 @@ def draw_quality(
                 color=COLOURS[style % len(COLOURS)],
                 marker=MARKERS[style % len(MARKERS)],
                 markersize=6,
-                linewidth=2,
+                linewidth=0 if words else 2,
                 elinewidth=1.4,
                 capsize=4,
                 zorder=3 + len(labels) - style,  # the first label is what the picture is about
             )
+        if words:
+            axes.tick_params(axis="x", labelrotation=60)
         for axis, yes in ((axes.xaxis, log_x), (axes.yaxis, logarithmic)):
             if yes:
                 (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
@@ -116,13 +117,15 @@ def draw_quality(
     return figure
 
 
-def _points(curve: Curve) -> list[tuple[float, float, float, float]]:
+def _points(curve: Curve) -> list[tuple[Any, float, float, float]]:
     """(x, y, low, high) of each value; without an interval, y itself is its bounds."""
     low, high = (curve.y if bounds is None else bounds for bounds in (curve.low, curve.high))
     return list(zip(curve.x, curve.y, low, high, strict=True))
 
 
-def _shown(value: float, logarithmic: bool) -> bool:
+def _shown(value: float | str, logarithmic: bool) -> bool:
+    if isinstance(value, str):
+        return True
     return math.isfinite(value) and (value > 0 or not logarithmic)
 
 
@@ -140,89 +143,3 @@ def _check(
             lengths = {len(values) for values in curve if values is not None}
             if len(lengths) != 1 or lengths == {0}:
                 raise ValueError(f"{y_label}, {label}: lengths {sorted(lengths)}; allowed: one length, 1 or more")
-
-
-def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write a PNG of the Fréchet distance, accuracy and coverage of a study's rows and of those beside it, with floors.
-
-    study: {"rows": settings and measures, as `evaluation.Evaluator.measure` gives them, "floors": its `floors`}. The
-    axis is the setting of AXES in which the rows differ most; whatever else they differ in names the curves.
-    """
-    rows = [row for each in (study, *beside) for row in each["rows"]]
-    axis, labels = _labelled(rows)
-    floor = f"training images, n = {study['floors']['train_subset']['samples']:,}"
-    panels: dict[str, dict[str, Curve]] = {}
-    floors: dict[str, dict[str, float]] = {}
-    for name, title in PANELS.items():
-        curves = {}
-        for label in dict.fromkeys(labels):
-            # Where nothing was asked for, nothing can be read as asked.
-            own = [row for row, each in zip(rows, labels, strict=True) if each == label and name in row]
-            if not own:
-                continue
-            points = sorted((row[axis], *_interval(row[name])) for row in own)
-            curves[label] = Curve(*(list(column) for column in zip(*points, strict=True)))
-        if not curves:
-            continue
-        panels[title] = curves
-        floors[title] = {floor: study["floors"]["train_subset"][name]["value"]}
-    sizes = " and ".join(f"{size:,}" for size in sorted({row["samples"] for row in rows}))
-    quality_figure(
-        path,
-        panels,
-        x_label=AXES[axis],
-        title=f"{rows[0]['model']}: n = {sizes} samples, 95 % intervals",
-        floors=floors,
-        log_x=axis == "evaluations",
-        log_y=[PANELS["frechet_distance"]],
-    )
-
-
-def _labelled(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """The setting of AXES in which rows differ most, and for each row whatever else they differ in, in words."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in (*COLUMNS, "accuracy_per_digit"))
-    values = {name: [row.get(name, "-") for row in rows] for name in names}
-    varying = [name for name in names if len(set(map(str, values[name]))) > 1]
-    shared = [name for name in AXES if all(name in row for row in rows)]
-    axis = max(shared, key=lambda name: len(set(values[name])))
-    named = [name for name in varying if name != axis and not (name == "model" and "run" in varying)]
-    labels = [", ".join(_word(name, values[name][n]) for name in named) for n in range(len(rows))]
-    return axis, [label or str(row["model"]) for label, row in zip(labels, rows, strict=True)]
-
-
-def _word(name: str, value: Any) -> str:
-    if name in ("model", "solver", "run"):
-        return str(value)
-    number = f"{value:g}" if isinstance(value, float) else value
-    return f"{AXES.get(name, name.replace('_', ' '))} {number}"
-
-
-def _interval(measured: Mapping[str, float]) -> tuple[float, float, float]:
-    return measured["value"], measured["low"], measured["high"]
-
-
-def study_table(study: Mapping[str, Any]) -> str:
-    """A study, as `study_figure` takes it, as text: a line for each row and each floor."""
-    lines = [["", "samples", *(name.replace("_", " ") for name in COLUMNS)]]
-    axis, labels = _labelled(study["rows"])
-    words = [_word(axis, row[axis]) if len(study["rows"]) > 1 else str(row["model"]) for row in study["rows"]]
-    several = len(set(labels)) > 1
-    rows = [
-        (f"{word}, {label}" if several else word, row)
-        for word, label, row in zip(words, labels, study["rows"], strict=True)
-    ]
-    floors = [(f"floor: {name.replace('_', ' ')}", row) for name, row in study["floors"].items()]
-    for label, row in rows + floors:
-        lines.append([label, f"{row['samples']:,}", *(_cell(row.get(name)) for name in COLUMNS)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
-
-
-def _cell(measured: Any) -> str:
-    if measured is None:
-        return "-"
-    if isinstance(measured, Mapping):
-        interval = f" ({measured['low']:.3g} to {measured['high']:.3g})" if "low" in measured else ""
-        return f"{measured['value']:.4g}{interval}"
-    return f"{measured:.4g}"

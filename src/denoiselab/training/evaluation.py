@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class SampleQuality(L.Callback):
         solver: turns an estimate into the next x.
         samples: how many; 10,000 are for what is published.
         steps: solver steps.
-        guidance_scale: of classifier-free guidance; None for a model without classes.
+        guidance_scales: of classifier-free guidance, a row of metrics.json each; None for a model without classes.
         guidance_interval: [low, high] of t / T, where guidance acts; None: everywhere.
         batch_size: samples made at once on a rank.
     """
@@ -130,31 +130,33 @@ class SampleQuality(L.Callback):
         solver: Solver,
         samples: int,
         steps: int,
-        guidance_scale: float | None = None,
+        guidance_scales: Sequence[float] | None = None,
         guidance_interval: Sequence[float] | None = None,
         batch_size: int = 200,
     ) -> None:
         self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
         self.solver, self.samples, self.steps = solver, samples, steps
-        self.guidance_scale, self.guidance_interval, self.batch_size = guidance_scale, guidance_interval, batch_size
+        self.guidance_scales, self.guidance_interval = guidance_scales, guidance_interval
+        self.batch_size = batch_size
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, PixelModule)
         if trainer.current_epoch + 1 not in self.epochs:
             return
+        scales: Sequence[float | None] = self.guidance_scales or [None]
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            images = self.gathered(trainer, pl_module)
+            images = [self.gathered(trainer, pl_module, scale) for scale in scales]
         if trainer.is_global_zero:
-            self.measure(trainer, pl_module, images)
+            self.measure(trainer, pl_module, dict(zip(scales, images, strict=True)))
         trainer.strategy.barrier()
 
-    def gathered(self, trainer: L.Trainer, module: PixelModule) -> Tensor:
-        """All ranks' samples in order, (samples, C, H, W) uint8 on the CPU."""
+    def gathered(self, trainer: L.Trainer, module: PixelModule, scale: float | None) -> Tensor:
+        """All ranks' samples at a guidance scale, in order, (samples, C, H, W) uint8 on the CPU."""
         ranks = trainer.world_size
         mine = range(trainer.global_rank, self.samples, ranks)
         share = [mine[first : first + self.batch_size] for first in range(0, len(mine), self.batch_size)]
         with tqdm(total=len(mine), desc="samples", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
-            made = [self.made(trainer, module, indices, bar.update) for indices in share]
+            made = [self.made(trainer, module, scale, indices, bar.update) for indices in share]
         images = torch.cat(made)
         if ranks == 1:
             return images.cpu()
@@ -164,46 +166,66 @@ class SampleQuality(L.Callback):
         torch.distributed.all_gather(together, images)
         return torch.stack(together, dim=1).flatten(0, 1)[: self.samples].cpu()
 
-    def made(self, trainer: L.Trainer, module: PixelModule, indices: range, done: Callable[[int], object]) -> Tensor:
+    def made(
+        self,
+        trainer: L.Trainer,
+        module: PixelModule,
+        scale: float | None,
+        indices: range,
+        done: Callable[[int], object],
+    ) -> Tensor:
         """The samples of these numbers, (B, C, H, W) uint8."""
         noise = ImageNoise(self.seed, indices, "quality")
         x = noise(torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device))  # type: ignore[attr-defined]
         condition = module.condition(torch.tensor([index % 10 for index in indices], device=module.device))
         times = module.path.times(self.steps)
-        denoiser = module.denoiser(self.guidance_scale, self.guidance_interval)
+        denoiser = module.denoiser(scale, self.guidance_interval)
         x = sample(denoiser, x, times, self.solver, noise, condition)
         check_finite(trainer, "samples", x)
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def measure(self, trainer: L.Trainer, module: PixelModule, images: Tensor) -> None:
-        """Writes what is measured of the samples into metrics.json, quality.png and the loggers."""
+    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
+        """Writes what is measured of the samples at each scale into metrics.json, quality.png and the loggers."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
         evaluator = Evaluator(*splits, device=module.device)
-        epoch, config = trainer.current_epoch + 1, module.run_config
-        row = {
+        labels = torch.arange(self.samples) % 10 if module.num_classes else None
+        epoch = trainer.current_epoch + 1
+        rows = [
+            {**self.about(module, epoch, scale), **evaluator.measure(images, labels)} for scale, images in made.items()
+        ]
+        saved = read_measured(self.directory)
+        before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
+        study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=labels is not None)}
+        save_measured(self.directory, study)
+        print(study_table(study))
+        several = len(rows) > 1
+        values = {
+            f"quality/guidance_{row['guidance_scale']:g}/{name}" if several else f"quality/{name}": value
+            for row in rows
+            for name, value in plain_values(row).items()
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        path = self.directory / "figures" / "quality.png"
+        study_figure(path, study)
+        log_picture(trainer, path)
+
+    def about(self, module: PixelModule, epoch: int, scale: float | None) -> dict[str, Any]:
+        """The settings of a row."""
+        config = module.run_config
+        return {
             "model": config["name"],
+            "lever": config["lever"],
             "run": run_place(self.directory),
+            "training_seed": config["seed"],
             "epoch": epoch,
             "solver": " ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
-            "guidance_scale": 1.0 if self.guidance_scale is None else self.guidance_scale,
+            "guidance_scale": 1.0 if scale is None else scale,
             "guidance_interval": list(self.guidance_interval or EVERYWHERE),
             "guidance_rescale": 0.0,
             "evaluations": evaluations(config["solver"]["name"], self.steps),
             "shift": 1.0,
             "seed": self.seed,
         }
-        labels = torch.arange(len(images)) % 10 if module.num_classes else None
-        row |= evaluator.measure(images, labels)
-        saved = read_measured(self.directory)
-        before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
-        study = {"rows": [*before, row], "floors": evaluator.floors(len(images), balanced=labels is not None)}
-        save_measured(self.directory, study)
-        print(study_table(study))
-        for logger in trainer.loggers:
-            values = {f"quality/{name}": value for name, value in plain_values(row).items()}
-            logger.log_metrics(values, step=trainer.global_step)
-        path = self.directory / "figures" / "quality.png"
-        study_figure(path, study)
-        log_picture(trainer, path)
