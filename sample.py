@@ -71,6 +71,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
 
     from denoiselab.edit import Sampler
     from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
+    from denoiselab.studies import save_study
     from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
@@ -123,6 +124,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         if config["edit"]["name"] == "evaluate" and not missing:
             picture, numbers = evaluate(config, edit, sampler, directory)
             pictures.append(picture)
+            if sweep:
+                save_study(Path(sweep))
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )

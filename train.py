@@ -22,7 +22,7 @@ from denoiselab.config import (
     save_config,
     train_config,
 )
-from denoiselab.runs import held, last_val_loss, read_measured, removed_if_empty, run_place
+from denoiselab.runs import held, last_val_loss, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -54,6 +54,8 @@ def main(cfg: DictConfig) -> float | None:
                     raise ConfigError(f"{key}={directory}: holds a run; go on with resume={directory}, or take another")
             value = train(config, directory, sweep)
             if sweep:
+                from denoiselab.studies import save_study
+
                 save_study(Path(sweep))
             return value
 
@@ -117,21 +119,6 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         sys.exit()
     value = trainer.callback_metrics.get("val_loss")
     return None if value is None else float(value)
-
-
-def save_study(sweep: Path) -> None:
-    """Draws what the sweep's runs have measured so far into one picture, runs of several seeds as one."""
-    from denoiselab.figures import study_figure, study_table
-
-    studies = [
-        study
-        for study in map(read_measured, sorted(sweep.iterdir(), key=lambda job: (len(job.name), job.name)))
-        if "rows" in study
-    ]
-    if studies:
-        together = {"rows": [row for study in studies for row in study["rows"]], "floors": studies[0]["floors"]}
-        study_figure(sweep / "quality.png", together)
-        print(f"{study_table(together)}\nstudy: {sweep / 'quality.png'}")
 
 
 def make_callbacks(

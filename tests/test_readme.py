@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from composing import ROOT, TINY, checked, composed, load_script, load_train, run_train
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.utils import get_class
@@ -21,6 +22,19 @@ TRAIN = [words[2:] for words in COMMANDS if words[:2] == ["python", "train.py"]]
 SAMPLE = [words[2:] for words in COMMANDS if words[:2] == ["python", "sample.py"]]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PLAIN = [words for words in TRAIN if words[0] not in ("-m", "--help") and not words[0].startswith("resume=")]
+
+
+def jobs(words: list[str]) -> list[list[str]]:
+    """The words of a command, or those of each job of a sweep, one value changed from the first job's at a time."""
+    parsed = OverridesParser.create().parse_overrides([word for word in words if word != "-m"])
+    values = [
+        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [each.input_line]
+        for each in parsed
+    ]
+    first = [each[0] for each in values]
+    return [first] + [[*first[:n], other, *first[n + 1 :]] for n, each in enumerate(values) for other in each[1:]]
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
@@ -49,15 +63,11 @@ def test_a_training_command_runs(words: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [words for words in TRAIN if words[0] == "-m"], ids=" ".join)
 def test_a_sweep_command_is_composed_with_its_plugins(words: list[str]) -> None:
     """Sweeps are run in test_sweeps.py; here every word of the README's is understood."""
-    single = [word for word in words[1:] if "," not in word]
-    cfg = composed(*single, hydra=True)
+    cfg = composed(*jobs(words)[0], hydra=True)
     assert issubclass(get_class(cfg.hydra.sweeper._target_), Sweeper)
     assert issubclass(get_class(cfg.hydra.launcher._target_), Launcher)
-    for word in words[1:]:
-        if "," in word:  # a list of choices, each of which must do by itself
-            key, choices = word.split("=", 1)
-            for choice in choices.split(","):
-                checked(*[w for w in single if not w.startswith("hydra.")], f"{key}={choice}")
+    for job in jobs(words):
+        checked(*[word for word in job if not word.startswith("hydra.")])
 
 
 def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path) -> None:
@@ -71,7 +81,11 @@ def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path
 def test_a_sampling_command_runs(
     words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
+    """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default.
+
+    Of a sweep the first job, and the others are composed.
+    """
+    words, *others = jobs(words)
     script = load_script("sample")
     if "edit=evaluate" in words:
         request.getfixturevalue("mnist")
@@ -90,7 +104,16 @@ def test_a_sampling_command_runs(
         assert script.sample(config, folder) == 0
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()
 
-    words = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in words]
+    words, *others = (
+        [
+            re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word)
+            for word in job
+            if not word.startswith("hydra.")
+        ]
+        for job in (words, *others)
+    )
+    for job in others:
+        checked(*job, script="sample")
     if "backbone=deepfloyd" in words:
         checked(*[word for word in words if not word.startswith("edit.run")], script="sample")
         words = ["backbone=tiny_if" if word == "backbone=deepfloyd" else word for word in words]

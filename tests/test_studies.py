@@ -103,6 +103,19 @@ def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) ->
         assert picture.height == 600
 
 
+def test_a_sweep_over_solvers_is_one_picture(digit_run: Path, tmp_path: Path) -> None:
+    few = ("edit.samples=20", "edit.guidance_scales=[2]", "edit.steps=[2,3]")
+    sweep = ("solver=euler,dpmpp", f"hydra.sweep.dir={tmp_path / 'solvers'}")
+    done = run_script("-m", *words(digit_run, *few, *sweep), script="sample", folder=ROOT)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "solvers" / "quality.png") as picture:
+        assert picture.height == 600
+    table = done.stdout.rsplit("study: ", 1)[0].splitlines()[-7:-3]
+    assert [line.split("  ")[0] for line in table] == [
+        f"network evaluations {evaluations}, {solver}" for solver in ("euler", "dpmpp") for evaluations in (2, 3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("mistake", "line"),
     [

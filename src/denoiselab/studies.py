@@ -1,4 +1,4 @@
-"""Studies: the samples of `edit=evaluate` measured, as metrics.json and a picture of those misread."""
+"""Studies: the samples of `edit=evaluate` measured, and the measures of a sweep's runs in one picture."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from denoiselab.edit import Evaluate, Sampler
 from denoiselab.evaluation import Evaluator, read_digits
-from denoiselab.figures import save_grid
+from denoiselab.figures import save_grid, study_figure, study_table
 from denoiselab.jobs import image_path, load_image
-from denoiselab.runs import save_measured
+from denoiselab.runs import read_measured, save_measured
 
 MISREAD = 60  # of a run, shown at most
 
@@ -48,6 +48,19 @@ def measure(
     if len(shown):
         save_grid(shown, picture, 10, title="samples that the judge reads as another digit")
     return study
+
+
+def save_study(sweep: Path) -> None:
+    """Draws what the runs of a sweep have measured so far into its quality.png, and prints the table; or does nothing.
+
+    Runs of several seeds are one point, see `study_figure`; the floors are those of the first.
+    """
+    jobs = sorted(sweep.iterdir(), key=lambda job: (len(job.name), job.name))
+    studies = [study for study in map(read_measured, jobs) if "rows" in study]
+    if studies:
+        together = {"rows": [row for study in studies for row in study["rows"]], "floors": studies[0]["floors"]}
+        study_figure(sweep / "quality.png", together)
+        print(f"{study_table(together)}\nstudy: {sweep / 'quality.png'}")
 
 
 def _labels(prompts: Sequence[str]) -> Tensor | None:
