@@ -69,11 +69,13 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import DDPStrategy
 
+    from denoiselab.allocator import keep_freed_memory
     from denoiselab.edit import Sampler
     from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
     from denoiselab.studies import save_study
     from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
+    keep_freed_memory()
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
     check_devices(where["accelerator"], where["devices"], "fabric")
     source, kind = instantiate(source_node(config)), get_class(config["edit"]["_target_"])

@@ -66,8 +66,10 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     import torch
     from hydra.utils import instantiate
 
+    from denoiselab.allocator import keep_freed_memory
     from denoiselab.training import NotFinite, Preempted, check_devices, load_for_resume, recording
 
+    keep_freed_memory()
     check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])

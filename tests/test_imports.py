@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nets": set(),
     "data": {"noise"},
     "checkpoint": set(),
+    "allocator": set(),
     "runs": set(),
     "training": {"noise", "denoise", "sample", "nets", "evaluation", "figures", "checkpoint", "runs"},
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
