@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = [
     "quickstart",
     "class_flow",
+    "class_flow_best",
     "class_flow_constant_lr",
     "time_flow",
     "time_ddpm",

@@ -24,6 +24,7 @@ from denoiselab.config.schema import (
     WandbConfig,
     run_directory,
 )
+from denoiselab.sample import evaluations
 
 train = load_train()
 
@@ -223,11 +224,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | {
         "model.net.width": 24,
         "schedule.prediction": "x_0",
-        "data.batch_size": 64,
+        "data.batch_size": 32,
         "trainer.max_epochs": 1,
-        "callbacks.ema.decay": 0.98,
+        "callbacks.ema.decay": 0.99,
         "callbacks.samples.epochs": [1],
-        "callbacks.samples.steps": 25,
+        "callbacks.samples.steps": 20,
+        "callbacks.samples.guidance_scale": 2.5,
+        "solver.name": "dpmpp",
     },
     "class_flow": TWENTY | DECAY | FLOW | CLASSES | {"model.optimizer.lr": 1e-2},
     "class_ddpm": TWENTY | DECAY | DDPM | CLASSES | {"model.optimizer.lr": 1e-3},
@@ -249,6 +252,15 @@ def test_an_experiment_has_the_settings_of_the_write_ups(name: str) -> None:
         return value
 
     assert {key: at(key) for key in SETTINGS[name]} == SETTINGS[name]
+
+
+def test_the_best_recipe_trains_the_course_s_network_on_the_same_data() -> None:
+    best, course = checked("experiment=class_flow_best"), checked("experiment=class_flow")
+    assert best["model"]["net"] == course["model"]["net"]
+    assert best["model"]["class_dropout"] == course["model"]["class_dropout"]
+    assert best["data"] == course["data"] | {"batch_size": best["data"]["batch_size"]}
+    assert best["trainer"]["max_epochs"] <= 5 < course["trainer"]["max_epochs"]
+    assert evaluations(best["solver"]["name"], best["callbacks"]["samples"]["steps"]) <= 20
 
 
 @pytest.mark.parametrize(
