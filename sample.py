@@ -27,7 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
-from denoiselab.runs import held, read_measured, removed_if_empty, run_place
+from denoiselab.runs import held, read_measured, recipe, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
@@ -55,6 +55,10 @@ def main(cfg: DictConfig) -> None:
             except KeyboardInterrupt:
                 print(f"stopped; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
                 sys.exit(130)
+        if sweep:
+            from denoiselab.sweeps import draw_sweep
+
+            draw_sweep(Path(sweep))
         if failures:
             again = f"the same command with hydra.run.dir={directory} tries them again"
             if not sweep:
@@ -72,11 +76,11 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     from denoiselab.allocator import keep_freed_memory
     from denoiselab.edit import Sampler
     from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
-    from denoiselab.studies import save_study
     from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
-    keep_freed_memory()
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
+    if where["accelerator"] == "cpu":
+        keep_freed_memory()
     check_devices(where["accelerator"], where["devices"], "fabric")
     source, kind = instantiate(source_node(config)), get_class(config["edit"]["_target_"])
     second = config["edit"]["name"] == "upscale"
@@ -126,8 +130,6 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         if config["edit"]["name"] == "evaluate" and not missing:
             picture, numbers = evaluate(config, edit, sampler, directory)
             pictures.append(picture)
-            if sweep:
-                save_study(Path(sweep))
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )
@@ -155,9 +157,10 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     backbone = sampler.backbone
     about = {
         "model": backbone.name,
-        "lever": backbone.lever,
+        "lever": backbone.trained.get("lever", "none"),
+        "recipe": recipe(backbone.trained),
         "run": run_place(Path(config["backbone"]["run"])),
-        "training_seed": backbone.seed,
+        "training_seed": backbone.trained["seed"],
         "epoch": backbone.epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,

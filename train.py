@@ -54,9 +54,9 @@ def main(cfg: DictConfig) -> float | None:
                     raise ConfigError(f"{key}={directory}: holds a run; go on with resume={directory}, or take another")
             value = train(config, directory, sweep)
             if sweep:
-                from denoiselab.studies import save_study
+                from denoiselab.sweeps import draw_sweep
 
-                save_study(Path(sweep))
+                draw_sweep(Path(sweep))
             return value
 
 
@@ -67,10 +67,18 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     from hydra.utils import instantiate
 
     from denoiselab.allocator import keep_freed_memory
-    from denoiselab.training import NotFinite, Preempted, check_devices, load_for_resume, recording
+    from denoiselab.training import (
+        NotFinite,
+        Preempted,
+        check_devices,
+        load_for_resume,
+        recording,
+        resolve_accelerator,
+    )
 
-    keep_freed_memory()
     check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
+    if resolve_accelerator(config["trainer"]["accelerator"]) == "cpu":
+        keep_freed_memory()
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])
     module.run_config = config

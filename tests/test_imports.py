@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "figures": set(),
     "jobs": {"edit", "figures"},
     "studies": {"jobs", "edit", "evaluation", "figures", "runs"},
+    "sweeps": {"figures", "runs"},
     "config": {"runs", "data", "edit"},
     "__init__": set(),
 }

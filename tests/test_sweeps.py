@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from composing import TINY, run_train, wandb_record
 from PIL import Image
+
+from denoiselab.sweeps import draw_sweep
 
 # The cheapest run that there is: three steps of a denoiser, no pictures.
 FREE = tuple(word for word in TINY if not word.startswith("model."))  # for a sweep over the width
@@ -88,7 +91,7 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_sweep_draws_what_its_runs_have_measured(tmp_path: Path) -> None:
-    few = [f"callbacks.quality.{word}" for word in ("epochs=[1]", "samples=20", "steps=2", "guidance_scales=[1,2]")]
+    few = [f"callbacks.quality.{word}" for word in ("epochs=[1]", "samples=16", "steps=2", "guidance_scales=[1,2]")]
     words = (
         "experiment=quickstart",
         *TINY,
@@ -100,11 +103,24 @@ def test_a_sweep_draws_what_its_runs_have_measured(tmp_path: Path) -> None:
     words += ("lever=none,class_coupling", "seed=0,1")
     done = run_train("-m", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [config["lever"] for config in configs(tmp_path)] == [None, None, *["class_coupling"] * 2]
+    assert [config["lever"] for config in configs(tmp_path)] == [*["none"] * 2, *["class_coupling"] * 2]
+    assert done.stdout.count("study: study/quality.png") == 4
     with Image.open(tmp_path / "study" / "quality.png") as picture:
         assert picture.size == (1800, 600)
-    table = done.stdout.rsplit("study: ", 1)[0]
-    lines = [line for line in table.splitlines()[-7:] if not line.startswith("floor")]
-    assert [line.split("  ")[0] for line in lines[-4:]] == [
-        f"guidance scale {scale}, {lever}" for lever in ("nothing", "class_coupling") for scale in (1, 2)
+    lines = (tmp_path / "study" / "quality.txt").read_text().splitlines()
+    assert [re.split(" {2,}", line)[:3] for line in lines[1:5]] == [
+        [f"guidance scale {scale}, lever {lever}", "16", "2"]
+        for lever in ("none", "class_coupling")
+        for scale in (1, 2)
     ]
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw_sweep(tmp_path)  # nothing was measured
+    assert not (tmp_path / "quality.png").exists()
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "metrics.json").write_text('{"rows"')
+    draw_sweep(tmp_path)
+    said = capsys.readouterr()
+    assert said.err.startswith(f"warning: no picture of the sweep: {tmp_path / '0' / 'metrics.json'}: is no JSON")
+    assert not said.out and not (tmp_path / "quality.png").exists()

@@ -6,10 +6,11 @@ Imports no torch: the config's check of `beside` reads it too.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,26 @@ def last_val_loss(directory: Path) -> float | None:
     return values[-1] if values else None
 
 
+def recipe(config: Mapping[str, Any]) -> str:
+    """A digest of all that decides what a run of train.py learns, but its seed: runs that share it have one recipe."""
+    trainer = {name: config["trainer"][name] for name in ("max_epochs", "devices", "num_nodes", "precision")}
+    parts = {
+        "model": config["model"],
+        "schedule": config["schedule"],
+        "data": {name: value for name, value in config["data"].items() if name not in ("root", "download")},
+        "ema": config["callbacks"]["ema"],
+        "trainer": trainer | {"gradient_clip_val": config["trainer"]["gradient_clip_val"]},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def read_measured(directory: Path) -> dict[str, Any]:
-    """The run's metrics.json; nothing where there is none."""
+    """The run's metrics.json; nothing where there is none. Raises ValueError, naming the file, where it is damaged."""
     path = directory / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path}: is no JSON ({error})") from error
 
 
 def save_measured(directory: Path, values: dict[str, Any]) -> None:

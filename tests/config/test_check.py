@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from composing import TINY, answer, checked
 from omegaconf import OmegaConf
 
-from denoiselab.config import ConfigError, check, save_config, train_config
+from denoiselab.config import ConfigError, check, same_config, save_config, train_config
 
 TIME = "model=time_unet"
 DENOISER = ("model=denoiser", "schedule=additive")
@@ -96,6 +97,18 @@ MISTAKES = [
     (
         ["callbacks.samples.guidance_scale=nan"],
         "callbacks.samples.guidance_scale=nan: allowed is null (off) or a finite number",
+    ),
+    *(
+        (
+            ["callbacks.quality.epochs=[1]", f"callbacks.quality.guidance_scales={given}"],
+            f"callbacks.quality.guidance_scales={said}: allowed is null (off) or one or more finite numbers that "
+            "differ",
+        )
+        for given, said in (("[]", "[]"), ("[1,nan]", "[1.0, nan]"), ("[2,2.0]", "[2.0, 2.0]"))
+    ),
+    (
+        [TIME, "callbacks.quality.epochs=[1]", "callbacks.quality.guidance_scales=[1]"],
+        "callbacks.quality.guidance_scales=[1.0]: allowed is null: this model has no classes to guide by",
     ),
     (
         ["callbacks.samples.guidance_interval=[0.5,0.5]"],
@@ -236,6 +249,17 @@ def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.unlink()
     assert answer(f"resume={run}") == f"resume={run}: nothing to resume, {checkpoint} is missing"
+
+
+@pytest.mark.parametrize(("scale", "scales"), [(5.0, [5.0]), (None, None)])
+def test_a_run_from_when_quality_had_one_guidance_scale_goes_on(run: Path, scale: Any, scales: Any) -> None:
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    del saved["callbacks"]["quality"]["guidance_scales"], saved["lever"]
+    saved["callbacks"]["quality"]["guidance_scale"] = scale
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = checked(f"resume={run}")
+    assert config["callbacks"]["quality"]["guidance_scales"] == scales and config["lever"] == "none"
+    assert same_config(config, run)
 
 
 def test_a_run_from_before_denoising_was_measured_goes_on(run: Path) -> None:

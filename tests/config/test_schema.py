@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from composing import CONF, TINY, checked, composed, load_train
+from composing import CONF, TINY, answer, checked, composed, load_train
 from hydra.utils import instantiate
 
 from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
@@ -136,7 +136,7 @@ def test_every_experiment_is_built(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in group_files("lever") if name != "none"])
 def test_a_lever_changes_the_recipe_and_says_its_name(name: str) -> None:
     plain, pulled = checked("experiment=quickstart"), checked("experiment=quickstart", f"lever={name}")
-    assert pulled.pop("lever") == name and plain.pop("lever") is None
+    assert pulled.pop("lever") == name and plain.pop("lever") == "none"
     assert pulled != plain
 
 
@@ -252,6 +252,12 @@ def test_an_experiment_has_the_settings_of_the_write_ups(name: str) -> None:
         return value
 
     assert {key: at(key) for key in SETTINGS[name]} == SETTINGS[name]
+
+
+def test_a_lever_is_one() -> None:
+    line = answer("experiment=quickstart", "lever=[batch_64,class_coupling]")
+    assert line == "lever=[batch_64,class_coupling]: allowed is one, a run is named by it"
+    assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, class_coupling, ")
 
 
 def test_the_best_recipe_trains_the_course_s_network_on_the_same_data() -> None:

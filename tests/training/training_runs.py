@@ -111,7 +111,17 @@ def class_module(
     """With the same weights every time."""
     torch.manual_seed(SEED)
     module = kind(net(), RectifiedFlow(), "velocity", Optimizer(1e-2, "exponential"), SEED, class_dropout=0.3, **levers)
-    module.run_config = {"name": "test", "lever": None, "seed": SEED, "solver": {"name": "euler"}}
+    module.run_config = {
+        "name": "test",
+        "lever": "none",
+        "seed": SEED,
+        "solver": {"name": "euler"},
+        "model": {},
+        "schedule": {},
+        "data": {},
+        "callbacks": {"ema": None},
+        "trainer": dict.fromkeys(("max_epochs", "devices", "num_nodes", "precision", "gradient_clip_val")),
+    }
     return module
 
 

@@ -28,7 +28,7 @@ class CheckpointBackbone(Backbone):
 
     Attributes:
         epoch: how many it was trained for.
-        seed, lever: of its config.
+        trained: its config.
 
     Raises:
         ValueError: in one line, for a file that is no checkpoint, or one of a single-step denoiser.
@@ -42,7 +42,7 @@ class CheckpointBackbone(Backbone):
         checkpoint = read_checkpoint(file)
         network = denoiser_of(checkpoint, file)
         config = checkpoint["config"]
-        self.name, self.seed, self.lever = config["name"], config["seed"], config.get("lever")
+        self.name, self.trained = config["name"], config
         self.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         self.device = torch.device(device)
         network.net.to(self.device)

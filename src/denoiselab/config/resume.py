@@ -26,6 +26,8 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         overrides: the command line's KEY=VALUE words.
     """
     values = dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
+    if values.get("lever", "").startswith("["):
+        raise ConfigError(f"lever={values['lever']}: allowed is one, a run is named by it")
     if cfg.resume is None:
         return check(cfg, asked=values)
     directory = Path(cfg.resume)
@@ -36,7 +38,7 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     if not checkpoint.is_file():
         raise ConfigError(f"resume={directory}: nothing to resume, {checkpoint} is missing")
     try:
-        saved = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
+        saved = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(_saved(directory)))
     except Exception as error:
         raise ConfigError(f"resume={directory}: {path} cannot be read: {str(error).splitlines()[0]}") from error
     before = saved.trainer.max_epochs
@@ -61,13 +63,23 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     return config
 
 
+def _saved(directory: Path) -> Any:
+    """What DIR/config.yaml holds, with the names that things have now."""
+    saved = yaml.safe_load((directory / "config.yaml").read_text()) or {}
+    quality = saved["callbacks"].get("quality") if isinstance(saved, dict) and saved.get("callbacks") else None
+    if quality and "guidance_scale" in quality:
+        scale = quality.pop("guidance_scale")
+        quality["guidance_scales"] = None if scale is None else [scale]
+    return saved
+
+
 def _trainer_keys() -> list[str]:
     return [name for name in TrainerConfig.__annotations__ if not name.startswith("_")]
 
 
 def same_config(config: dict[str, Any], directory: Path) -> bool:
     """Whether DIR/config.yaml is this config."""
-    return bool(yaml.safe_load((directory / "config.yaml").read_text()) == {**config, "resume": None})
+    return bool({"lever": "none", **_saved(directory)} == {**config, "resume": None})
 
 
 def save_config(config: dict[str, Any], directory: Path) -> None:

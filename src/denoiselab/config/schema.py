@@ -336,14 +336,14 @@ class TrainConfig:
 
     Attributes:
         name: of the run; part of its default directory and of its record in Weights & Biases.
-        lever: what conf/lever/ changes of the experiment, by name; null: nothing.
+        lever: what conf/lever/ changes of the experiment, by name; none: nothing.
         seed: of weights, data order, noise, class dropout and pictures.
         resume: the run directory to go on with, or null.
         beside: run directories whose losses and grids are drawn beside this run's.
     """
 
     name: str = "custom"
-    lever: str | None = None
+    lever: str = "none"
     seed: int = 0
     resume: str | None = None
     beside: list[str] = field(default_factory=list)

@@ -11,12 +11,13 @@ from denoiselab.evaluation.digits import (
 )
 from denoiselab.evaluation.fidelity import frechet_distance
 from denoiselab.evaluation.psnr import psnr
-from denoiselab.evaluation.samples import Evaluator, plain_values
+from denoiselab.evaluation.samples import Evaluator, Setting, plain_values
 
 __all__ = [
     "Denoised",
     "DigitClassifier",
     "Evaluator",
+    "Setting",
     "about_digits",
     "denoising_quality",
     "features",

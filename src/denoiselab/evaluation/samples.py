@@ -6,7 +6,8 @@ which is in the floors' favour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,36 @@ from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 NEW = 2000  # test images that say how near a training image a new one is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How samples were made: what a row of metrics.json says beside what was measured of them.
+
+    Attributes:
+        model, lever, training_seed, epoch: of the run that trained the model, and how far.
+        recipe: a digest of what that run learns by, see `runs.recipe`.
+        run: where that run lies, in short.
+        solver: name and options.
+        guidance_interval, guidance_rescale: as `denoise.Guide` takes them.
+        evaluations: of the network, counted once where guidance evaluates two branches.
+        shift: of the solver's times, see `edit.times.shares`.
+        seed: of the samples' noise.
+    """
+
+    model: str
+    lever: str
+    recipe: str
+    run: str
+    training_seed: int
+    epoch: int
+    solver: str
+    guidance_scale: float
+    guidance_interval: Sequence[float]
+    guidance_rescale: float
+    evaluations: int
+    shift: float
+    seed: int
 
 
 class Evaluator:

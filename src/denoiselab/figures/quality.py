@@ -44,8 +44,8 @@ def quality_figure(
     no curve can pass, or a reference. log_x and log_y (the labels of the panels meant) make axes logarithmic. A value
     that an axis cannot show (NaN, infinite, on a log axis zero or less) is left out and counted in the legend.
 
-    Raises ValueError for a path that is not .png, without curves, for lengths that differ, and for a floor or log_y of
-    no panel.
+    Raises ValueError for a path that is not .png, without curves, for lengths that differ, for a floor or log_y of no
+    panel, and for words on an axis of numbers.
     """
     path = check_suffix(path, ".png")
     figure = draw_quality(panels, x_label, title, floors or {}, log_x, log_y)
@@ -65,7 +65,7 @@ def draw_quality(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    _check(panels, floors, log_y)
+    _check(panels, floors, log_x, log_y)
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
     lines = list(dict.fromkeys(label for values in floors.values() for label in values))
     figure = Figure(figsize=(10 if len(panels) == 1 else 6 * len(panels), 6), dpi=100, layout="constrained")
@@ -73,7 +73,8 @@ def draw_quality(
     figure.suptitle(title, fontsize=15, fontweight="bold", x=0.01, ha="left")
     handles: dict[str, Any] = {}
     left_out = dict.fromkeys(labels, 0)
-    words = any(isinstance(x, str) for curves in panels.values() for curve in curves.values() for x in curve.x)
+    everywhere = [x for curves in panels.values() for curve in curves.values() for x in curve.x]
+    words = list(dict.fromkeys(x for x in everywhere if isinstance(x, str)))
     for number, (y_label, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), number + 1)
         logarithmic = y_label in log_y
@@ -82,6 +83,9 @@ def draw_quality(
         axes.grid(which="major", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        if words:
+            axes.plot(words, [math.nan] * len(words))  # every panel has all of them, in one order
+            axes.tick_params(axis="x", labelrotation=60)
         for label, value in floors.get(y_label, {}).items():
             grey = ("#222222", "#888888", "#bbbbbb")[lines.index(label) % 3]
             handles[label] = axes.axhline(value, color=grey, linewidth=1.4, linestyle="--", zorder=2)
@@ -104,8 +108,6 @@ def draw_quality(
                 capsize=4,
                 zorder=3 + len(labels) - style,  # the first label is what the picture is about
             )
-        if words:
-            axes.tick_params(axis="x", labelrotation=60)
         for axis, yes in ((axes.xaxis, log_x), (axes.yaxis, logarithmic)):
             if yes:
                 (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
@@ -130,7 +132,10 @@ def _shown(value: float | str, logarithmic: bool) -> bool:
 
 
 def _check(
-    panels: Mapping[str, Mapping[str, Curve]], floors: Mapping[str, Mapping[str, float]], log_y: Collection[str]
+    panels: Mapping[str, Mapping[str, Curve]],
+    floors: Mapping[str, Mapping[str, float]],
+    log_x: bool,
+    log_y: Collection[str],
 ) -> None:
     if not panels or not all(panels.values()):
         raise ValueError("panels has a panel without curves, or none; allowed: {y label: {label: Curve}}")
@@ -138,6 +143,9 @@ def _check(
         for y_label in given:
             if y_label not in panels:
                 raise ValueError(f"{name} has {y_label!r}; allowed are the panels {', '.join(panels)}")
+    kinds = {isinstance(x, str) for curves in panels.values() for curve in curves.values() for x in curve.x}
+    if len(kinds) > 1 or (log_x and True in kinds):
+        raise ValueError("x has words: allowed are words alone, on an axis that is not logarithmic")
     for y_label, curves in panels.items():
         for label, curve in curves.items():
             lengths = {len(values) for values in curve if values is not None}

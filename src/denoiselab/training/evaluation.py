@@ -14,10 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from denoiselab.denoise import EVERYWHERE
-from denoiselab.evaluation import Evaluator, denoising_quality, plain_values
+from denoiselab.evaluation import Evaluator, Setting, denoising_quality, plain_values
 from denoiselab.figures import Curve, quality_figure, study_figure, study_table
 from denoiselab.noise import ImageNoise
-from denoiselab.runs import read_measured, run_place, save_measured
+from denoiselab.runs import read_measured, recipe, run_place, save_measured
 from denoiselab.sample import Solver, evaluations, sample
 from denoiselab.training.callbacks import log_picture
 from denoiselab.training.modules import OneStepModule, PixelModule
@@ -134,6 +134,8 @@ class SampleQuality(L.Callback):
         guidance_interval: Sequence[float] | None = None,
         batch_size: int = 200,
     ) -> None:
+        if guidance_scales is not None and not guidance_scales:
+            raise ValueError("callbacks.quality.guidance_scales=[]: allowed is null (off) or one or more numbers")
         self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
         self.solver, self.samples, self.steps = solver, samples, steps
         self.guidance_scales, self.guidance_interval = guidance_scales, guidance_interval
@@ -193,16 +195,16 @@ class SampleQuality(L.Callback):
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
         epoch = trainer.current_epoch + 1
         rows = [
-            {**self.about(module, epoch, scale), **evaluator.measure(images, labels)} for scale, images in made.items()
+            asdict(self.setting(module, epoch, scale)) | evaluator.measure(images, labels)
+            for scale, images in made.items()
         ]
         saved = read_measured(self.directory)
         before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
         study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=labels is not None)}
         save_measured(self.directory, study)
         print(study_table(study))
-        several = len(rows) > 1
         values = {
-            f"quality/guidance_{row['guidance_scale']:g}/{name}" if several else f"quality/{name}": value
+            f"quality/guidance_{row['guidance_scale']:g}/{name}": value
             for row in rows
             for name, value in plain_values(row).items()
         }
@@ -212,20 +214,21 @@ class SampleQuality(L.Callback):
         study_figure(path, study)
         log_picture(trainer, path)
 
-    def about(self, module: PixelModule, epoch: int, scale: float | None) -> dict[str, Any]:
-        """The settings of a row."""
+    def setting(self, module: PixelModule, epoch: int, scale: float | None) -> Setting:
+        """How the samples at a guidance scale are made."""
         config = module.run_config
-        return {
-            "model": config["name"],
-            "lever": config["lever"],
-            "run": run_place(self.directory),
-            "training_seed": config["seed"],
-            "epoch": epoch,
-            "solver": " ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
-            "guidance_scale": 1.0 if scale is None else scale,
-            "guidance_interval": list(self.guidance_interval or EVERYWHERE),
-            "guidance_rescale": 0.0,
-            "evaluations": evaluations(config["solver"]["name"], self.steps),
-            "shift": 1.0,
-            "seed": self.seed,
-        }
+        return Setting(
+            model=config["name"],
+            lever=config["lever"],
+            recipe=recipe(config),
+            run=run_place(self.directory),
+            training_seed=config["seed"],
+            epoch=epoch,
+            solver=" ".join(str(value) for name, value in config["solver"].items() if name != "_target_"),
+            guidance_scale=1.0 if scale is None else scale,
+            guidance_interval=list(self.guidance_interval or EVERYWHERE),
+            guidance_rescale=0.0,
+            evaluations=evaluations(config["solver"]["name"], self.steps),
+            shift=1.0,
+            seed=self.seed,
+        )
