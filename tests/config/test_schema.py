@@ -232,6 +232,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "callbacks.samples.guidance_scale": 2.5,
         "solver.name": "dpmpp",
     },
+    "class_flow_best": FLOW
+    | CLASSES
+    | {
+        "model.net.width": 64,
+        "model.optimizer.lr": 2e-3,
+        "model.optimizer.schedule": "cosine",
+        "model.times.law": "logit_normal",
+        "schedule.prediction": "x_0",
+        "data.batch_size": 32,
+        "trainer.max_epochs": 5,
+        "callbacks.ema.decay": 0.998,
+        "callbacks.samples.epochs": [1, 5],
+        "callbacks.samples.steps": 10,
+        "callbacks.samples.guidance_scale": 1.5,
+        "solver.name": "dpmpp",
+    },
     "class_flow": TWENTY | DECAY | FLOW | CLASSES | {"model.optimizer.lr": 1e-2},
     "class_ddpm": TWENTY | DECAY | DDPM | CLASSES | {"model.optimizer.lr": 1e-3},
     "class_flow_constant_lr": TWENTY
