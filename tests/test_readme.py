@@ -77,15 +77,19 @@ def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path
     assert done.stderr.startswith(f"error: {words[0]}: allowed is a run directory")
 
 
-@pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] != "--help"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] == "-m"], ids=" ".join)
+def test_a_sampling_sweep_is_composed(words: list[str], class_run: Path) -> None:
+    """Its jobs are commands as the others are; such a sweep is run in test_studies.py."""
+    for job in jobs(words):
+        mine = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in job]
+        checked(*[word for word in mine if not word.startswith("hydra.")], script="sample")
+
+
+@pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] not in ("-m", "--help")], ids=" ".join)
 def test_a_sampling_command_runs(
     words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default.
-
-    Of a sweep the first job, and the others are composed.
-    """
-    words, *others = jobs(words)
+    """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
     script = load_script("sample")
     if "edit=evaluate" in words:
         request.getfixturevalue("mnist")
@@ -100,20 +104,12 @@ def test_a_sampling_command_runs(
         small = [] if "edit=iterative" in words or "edit=encode" in words else small
         if "edit=evaluate" in words:
             few, small = [], ["edit.samples=100", "edit.steps=[2]", f"edit.data_root={ROOT / 'data'}"]
+            small += ["edit.guidance_scales=[2]"]  # each is measured anew
         config = checked(*given, *few, *mine, *small, "logger=none", "progress_bar=false", script="sample")
         assert script.sample(config, folder) == 0
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()
 
-    words, *others = (
-        [
-            re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word)
-            for word in job
-            if not word.startswith("hydra.")
-        ]
-        for job in (words, *others)
-    )
-    for job in others:
-        checked(*job, script="sample")
+    words = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in words]
     if "backbone=deepfloyd" in words:
         checked(*[word for word in words if not word.startswith("edit.run")], script="sample")
         words = ["backbone=tiny_if" if word == "backbone=deepfloyd" else word for word in words]
