@@ -5,7 +5,6 @@ import errno
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -23,8 +22,6 @@ from denoiselab.figures import (
     panel,
     quality_figure,
     save_grid,
-    study_figure,
-    study_table,
 )
 from denoiselab.figures.curves import draw, epoch_averages
 from denoiselab.figures.quality import draw_quality
@@ -447,158 +444,3 @@ def test_matplotlib_is_imported_only_when_used_and_pyplot_never() -> None:
         for node in tree.body:  # module level, where TYPE_CHECKING's block is not an import
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert "matplotlib" not in ast.unparse(node), file.name
-
-
-def measured_row(scale: float, evaluations: int, distance: float, **settings: Any) -> dict[str, Any]:
-    interval = {"value": distance, "low": distance - 1, "high": distance + 1}
-    asked = {"model": "m", "guidance_scale": scale, "evaluations": evaluations, "epoch": 5, "solver": "euler"}
-    return (
-        asked | {"samples": 1000, "frechet_distance": interval, "accuracy": interval, "coverage": interval} | settings
-    )
-
-
-def study(*rows: dict[str, Any]) -> dict[str, Any]:
-    one = {name: {"value": 0.5} for name in ("frechet_distance", "accuracy", "coverage")}
-    return {"rows": list(rows), "floors": {"train_subset": {"samples": 1000, **one}}}
-
-
-def drawn(monkeypatch: pytest.MonkeyPatch, *studies: dict[str, Any]) -> dict[str, Any]:
-    """What `study_figure` has drawn."""
-    seen: dict[str, Any] = {}
-
-    def draw(path: Path, panels: Any, **options: Any) -> None:
-        seen.update(options, panels=panels)
-
-    monkeypatch.setattr("denoiselab.figures.study.quality_figure", draw)
-    study_figure("study.png", studies[0], studies[1:])
-    return seen
-
-
-def test_a_study_is_drawn_along_the_setting_that_differs_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = drawn(monkeypatch, study(measured_row(5, 20, 9), measured_row(1, 20, 3), measured_row(2, 20, 4)))
-    assert seen["x_label"] == "guidance scale" and not seen["log_x"]
-    assert seen["panels"]["Fréchet distance"] == {"m": Curve([1, 2, 5], [3, 4, 9], [2, 3, 8], [4, 5, 10])}
-    assert seen["floors"]["coverage"] == {"training images, n = 1,000": 0.5}
-    assert "n = 1,000 samples" in seen["title"]
-
-
-def test_what_else_differs_names_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = [measured_row(2, n, 9, solver=solver) for solver in ("euler", "heun") for n in (5, 20)]
-    seen = drawn(monkeypatch, study(*steps[:2]), study(*steps[2:]))
-    assert seen["x_label"] == "network evaluations" and seen["log_x"]
-    assert set(seen["panels"]["accuracy"]) == {"euler", "heun"}
-    seen = drawn(monkeypatch, study(measured_row(2, 20, 9, epoch=1), measured_row(2, 20, 8, epoch=5)))
-    assert seen["x_label"] == "epoch"
-    seen = drawn(monkeypatch, study(*steps[:2]), study(measured_row(2, 5, 9, samples=400)))
-    assert set(seen["panels"]["coverage"]) == {"samples 1000", "samples 400"}
-    assert "n = 400 and 1,000 samples" in seen["title"]
-
-
-def test_a_study_without_labels_has_no_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {name: value for name, value in measured_row(1, 20, 3).items() if name != "accuracy"}
-    assert set(drawn(monkeypatch, study(row))["panels"]) == {"Fréchet distance", "coverage"}
-    lines = study_table(study(row)).splitlines()
-    assert lines[1].split()[:2] == ["m", "1,000"] and "3 (2 to 4)" in lines[1]
-    epochs = study_table(study(measured_row(2, 20, 9, epoch=1), measured_row(2, 20, 8, epoch=5))).splitlines()
-    assert [line.split()[:2] for line in epochs[1:3]] == [["epoch", "1"], ["epoch", "5"]]
-    assert lines[2].startswith("floor: train subset")
-
-
-def test_studies_of_other_runs_may_know_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    without = {name: value for name, value in measured_row(1, 20, 3).items() if name not in ("accuracy", "epoch")}
-    for order in (1, -1):
-        both = [study(measured_row(1, 20, 3, run="a/1")), study(without | {"run": "b/2"})][::order]
-        panels = drawn(monkeypatch, *both)["panels"]
-        assert len(panels["accuracy"]) == 1 and len(panels["coverage"]) == 2
-
-
-def trained_row(scale: float, distance: float, seed: int = 0, **settings: Any) -> dict[str, Any]:
-    """A row with all that says which run it is of."""
-    run = {"lever": "none", "recipe": "r", "run": f"s/{seed}", "training_seed": seed, "seed": seed}
-    return measured_row(scale, 20, distance, **run | settings)
-
-
-def test_runs_of_several_seeds_are_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds = [trained_row(1, distance, seed) for seed, distance in enumerate((3, 9, 4))]
-    seen = drawn(monkeypatch, study(*seeds, trained_row(2, 5)))
-    assert seen["panels"]["Fréchet distance"]["m"] == Curve([1, 2], [4, 5], [3, 4], [9, 6])
-    assert "median and range of 3 seeds; of one seed, 95 % intervals" in seen["title"]
-    lines = study_table(study(*seeds, trained_row(2, 5))).splitlines()
-    assert [line.split()[:5] for line in lines[1:3]] == [
-        ["guidance", "scale", str(scale), "1,000", str(count)] for scale, count in ((1, 3), (2, 1))
-    ]
-    assert "4 (3 to 9)" in lines[1]
-    assert drawn(monkeypatch, study(*seeds[:2]))["panels"]["coverage"]["m"].y == [6]  # between the two
-    unknown = {"value": None, "low": None, "high": None}  # what metrics.json says of what is not finite
-    broken = [*seeds[:2], seeds[2] | {"frechet_distance": unknown}]
-    assert drawn(monkeypatch, study(*broken))["panels"]["Fréchet distance"]["m"].y == [6]
-    assert "-" in study_table(study(seeds[0] | {"frechet_distance": unknown})).splitlines()[1].split()
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"recipe": "another"},  # another width, say: the seeds are not what differs
-        {"seed": 0, "training_seed": 0},  # the same seeds again: something else differs
-    ],
-)
-def test_runs_of_other_recipes_are_never_taken_for_seeds(
-    monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
-) -> None:
-    rows = [trained_row(scale, 3) for scale in (1, 2)] + [
-        trained_row(scale, 9, **{"seed": 1, "training_seed": 1, "run": "s/9"} | other) for scale in (1, 2)
-    ]
-    curves = drawn(monkeypatch, study(*rows))["panels"]["Fréchet distance"]
-    assert curves == {
-        "m, s/0": Curve([1, 2], [3, 3], [2, 2], [4, 4]),
-        "m, s/9": Curve([1, 2], [9, 9], [8, 8], [10, 10]),
-    }
-    assert drawn(monkeypatch, study(*rows[:2]), study(*rows[2:]))["panels"]["Fréchet distance"] == curves
-
-
-def test_rows_of_earlier_versions_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = [measured_row(1, 20, 3 + seed, seed=seed, run="a/0") for seed in (0, 1)]
-    curves = drawn(monkeypatch, study(*old, trained_row(1, 8, 2)))["panels"]["coverage"]
-    assert list(curves) == ["m, a/0, seed 0", "m, a/0, seed 1", "m, s/2"]
-
-
-def test_models_are_named_and_runs_only_where_they_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [trained_row(scale, 3, model=m, recipe=m, run=f"s/{m}") for m in "ab" for scale in (1, 2, 3)]
-    assert list(drawn(monkeypatch, study(*rows))["panels"]["coverage"]) == ["a", "b"]
-
-
-def test_every_number_of_samples_has_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = study(trained_row(1, 9, samples=100)), study(trained_row(1, 3))
-    few["floors"]["train_subset"] |= {"samples": 100, "frechet_distance": {"value": 7}}
-    floors = drawn(monkeypatch, few, many)["floors"]["Fréchet distance"]
-    assert floors == {"training images, n = 100": 7, "training images, n = 1,000": 0.5}
-    assert study_table(few, [many]).count("floor: train subset") == 2
-
-
-def test_levers_are_words_on_an_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    levers = ("none", "coupling", "weight")
-    rows = [
-        trained_row(scale, 3 + n, lever=name, recipe=name, run=f"s/{n}")
-        for n, name in enumerate(levers)
-        for scale in (0, 1)
-    ]
-    del rows[0]["accuracy"]
-    seen = drawn(monkeypatch, study(*rows))
-    assert seen["x_label"] == "lever"
-    curves = seen["panels"]["Fréchet distance"]
-    assert list(curves) == ["guidance scale 0", "guidance scale 1"]
-    assert curves["guidance scale 1"].x == list(levers)
-    monkeypatch.undo()
-    panels = {"distance": curves, "accuracy": seen["panels"]["accuracy"]}
-    figure = draw_quality(panels, "lever", "", {}, False, [])
-    for axes in figure.axes:
-        assert [label.get_text() for label in axes.get_xticklabels()] == list(levers)
-    for log_x, other in ((True, curves), (False, {"numbers": Curve([1], [2])})):
-        with pytest.raises(ValueError, match="x has words: allowed are words alone"):
-            quality_figure(tmp_path / "quality.png", {"a": other, "b": curves}, x_label="", title="", log_x=log_x)
-
-
-def test_a_study_is_a_picture(tmp_path: Path) -> None:
-    study_figure(tmp_path / "quality.png", study(measured_row(1, 20, 3), measured_row(2, 20, 4)))
-    with Image.open(tmp_path / "quality.png") as picture:
-        assert picture.size == (1800, 600)
