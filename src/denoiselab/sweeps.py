@@ -18,8 +18,8 @@ def draw_sweep(directory: Path) -> None:
     Does nothing where they have measured nothing. Jobs that end together take turns, so the last one sees all. A file
     that cannot be read is a warning: the sweep goes on.
     """
-    with FileLock(directory / ".quality.lock"):
-        try:
+    try:
+        with FileLock(directory / ".quality.lock"):
             # Jobs in their order, which their names are numbers for: 2 before 10.
             runs = sorted(
                 (path.parent for path in directory.rglob("metrics.json")), key=lambda run: (len(run.name), run)
@@ -31,5 +31,5 @@ def draw_sweep(directory: Path) -> None:
             with write_atomically(directory / "quality.txt") as temporary:
                 temporary.write_text(study_table(studies[0], studies[1:]) + "\n")
             print(f"study: {directory / 'quality.png'}")
-        except (OSError, ValueError) as error:
-            print(f"warning: no picture of the sweep: {error}", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"warning: no picture of the sweep: {error}", file=sys.stderr)
