@@ -27,7 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
-from denoiselab.runs import held, read_measured, recipe, removed_if_empty, run_place
+from denoiselab.runs import held, last_epoch, read_config, read_measured, recipe, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
@@ -155,13 +155,14 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     data.setup()
     splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
     backbone = sampler.backbone
+    run, trained, epoch = training_of(config["backbone"], backbone)
     about = {
-        "model": backbone.name,
-        "lever": backbone.trained.get("lever", "none"),
-        "recipe": recipe(backbone.trained),
-        "run": run_place(Path(config["backbone"]["run"])),
-        "training_seed": backbone.trained["seed"],
-        "epoch": backbone.epoch,
+        "model": trained["name"],
+        "lever": trained.get("lever", "none"),
+        "recipe": recipe(trained),
+        "run": run_place(run),
+        "training_seed": trained["seed"],
+        "epoch": epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,
         "guidance_interval": config["guidance_interval"],
@@ -173,6 +174,14 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     study_figure(path, study, [read_measured(Path(run)) for run in config["beside"]])
     jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
     return path, {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
+
+
+def training_of(node: dict[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:
+    """The run directory that a backbone is from, its config, and how many epochs the backbone was trained for."""
+    if "run" in node:
+        return Path(node["run"]), backbone.trained, backbone.epoch
+    run = Path(node["path"]).parent
+    return run, read_config(run), last_epoch(run)
 
 
 def reference_data(config: dict[str, Any]) -> Any:

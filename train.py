@@ -144,7 +144,7 @@ def make_callbacks(
         extra: dict[str, Any] = {} if name == "ema" else {"directory": directory}
         if name in ("samples", "loss_curve"):
             extra["beside"] = config["beside"]
-        if name in ("samples", "quality"):
+        if name in ("samples", "upscaled", "quality"):
             extra["solver"] = instantiate(config["solver"])
             extra["steps"] = min(node["steps"], sampling_steps or node["steps"])
         measured = {"denoising": ("count", "nlm_count"), "quality": ("samples",)}.get(name, ())

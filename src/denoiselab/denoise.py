@@ -227,6 +227,19 @@ class Threshold(Denoiser):
         return Estimate(estimate.x_0.clamp(-s, s) / s, estimate.eps, estimate.log_variance_weight)
 
 
+class Beside(Denoiser):
+    """A second stage with what it enlarges beside x_t: (B, C, H, W) and a context (B, C, H, W) as (B, 2 C, H, W).
+
+    Outside of `edit.Combine`, so that a view moves both.
+    """
+
+    def __init__(self, denoiser: Denoiser, context: Tensor) -> None:
+        self.denoiser, self.context, self.path = denoiser, context, denoiser.path
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
+        return self.denoiser(torch.cat([x_t, self.context], dim=1), t, condition)
+
+
 class Split(Denoiser):
     """Calls the wrapped denoiser on at most `max_batch` images at a time, and on half as many when memory runs out.
 

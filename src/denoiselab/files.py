@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,26 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; on success it takes the place of `path`, which is there whole or not at all.
+
+    If the body fails, the new folder is removed and an older `path` stays.
+    """
+    name = f".{path.name}.{secrets.token_hex(4)}"
+    temporary, older = path.with_name(name), path.with_name(f"{name}.older")
+    temporary.mkdir(parents=True)
+    try:
+        with naming_full_disks(path):
+            yield temporary
+        if path.exists():
+            os.replace(path, older)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 @contextmanager

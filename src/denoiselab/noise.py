@@ -88,6 +88,11 @@ class GaussianPath(ABC):
         """The forward process x_t = alpha_t x_0 + sigma_t eps, (B, C, H, W), for t of shape () or (B,)."""
         return expand(self.alpha(t), x_0) * x_0 + expand(self.sigma(t), x_0) * eps
 
+    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha_t|s, beta) of the forward step q(x_t | x_s) = N(alpha_t|s x_s, beta), s <= t, float64."""
+        alpha = self.alpha(t) / self.alpha(s)
+        return alpha, self.sigma(t) ** 2 - alpha**2 * self.sigma(s) ** 2
+
     def velocity(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """velocity = a_t x_0 + b_t eps, (B, C, H, W)."""
         a, b = self.velocity_weights(t)

@@ -50,16 +50,23 @@ def removed_if_empty(directory: Path) -> Iterator[None]:
             directory.rmdir()
 
 
-def read_name(directory: Path) -> str:
-    """The run's name, as its config.yaml says it.
+def read_config(directory: Path) -> dict[str, Any]:
+    """The run's config.yaml.
 
-    Raises OSError or ValueError, in one line, where there is none.
+    Raises OSError or ValueError, in one line, where there is none, or none with a name.
     """
     path = directory / "config.yaml"
     try:
-        return str(yaml.safe_load(path.read_text())["name"])
+        config: dict[str, Any] = yaml.safe_load(path.read_text())
+        config["name"]
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: has no name") from error
+    return config
+
+
+def read_name(directory: Path) -> str:
+    """The run's name, as its config.yaml says it; raises as `read_config`."""
+    return str(read_config(directory)["name"])
 
 
 def run_place(directory: Path) -> str:
@@ -88,6 +95,11 @@ def read_losses(directory: Path) -> tuple[list[int], list[float], list[int]]:
         [float(row["loss"]) for row in rows],
         [int(row["epoch"]) for row in rows],
     )
+
+
+def last_epoch(directory: Path) -> int:
+    """The last that the run's metrics.csv has whole, from 1; 0 for none."""
+    return max((int(row["epoch"]) for row in read_metrics(directory / "metrics.csv") if row["val_loss"]), default=0)
 
 
 def last_val_loss(directory: Path) -> float | None:

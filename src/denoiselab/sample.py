@@ -46,12 +46,6 @@ class _Bound:
         return self.denoiser(x_t, t, self.condition)
 
 
-def _transition(path: GaussianPath, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """(alpha_t|s, sigma_t|s^2) of the forward step q(x_t | x_s) = N(alpha_t|s x_s, sigma_t|s^2), float64, ()."""
-    alpha = path.alpha(t) / path.alpha(s)
-    return alpha, path.sigma(t) ** 2 - alpha**2 * path.sigma(s) ** 2
-
-
 def ddpm(
     denoise: BoundDenoiser, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, variance: str = "beta"
 ) -> tuple[Tensor, Estimate]:
@@ -68,7 +62,7 @@ def ddpm(
     check_variance(variance)
     estimate = denoise(x_t, t)
     path = denoise.path
-    alpha_ts, beta = _transition(path, t, s)
+    alpha_ts, beta = path.transition(t, s)
     sigma_s2, sigma_t2 = path.sigma(s) ** 2, path.sigma(t) ** 2
     mean = (
         expand(path.alpha(s) * beta / sigma_t2, x_t) * estimate.x_0 + expand(alpha_ts * sigma_s2 / sigma_t2, x_t) * x_t
@@ -96,7 +90,7 @@ def ddim(
     check_eta(eta)
     estimate = denoise(x_t, t)
     path = denoise.path
-    _, beta = _transition(path, t, s)
+    _, beta = path.transition(t, s)
     variance = eta**2 * path.sigma(s) ** 2 / path.sigma(t) ** 2 * beta
     direction = (path.sigma(s) ** 2 - variance).clamp(min=0).sqrt()
     x_s = expand(path.alpha(s), x_t) * estimate.x_0 + expand(direction, x_t) * estimate.eps
@@ -241,7 +235,7 @@ def sample(
     denoise = _Bound(denoiser, condition)
     for step, (t, s) in enumerate(pairwise(times), start=1):
         if s > t:
-            alpha, beta = _transition(path, s, t)
+            alpha, beta = path.transition(s, t)
             x = expand(alpha, x) * x + expand(beta.sqrt(), x) * noise(x)
         else:
             x, estimate = solver(denoise, x, t, s, noise)

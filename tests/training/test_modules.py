@@ -97,9 +97,9 @@ def test_dropout_of_nothing_and_of_everything(class_dropout: float, kept: int) -
 
 def test_dropout_can_be_forced_through_u() -> None:
     module = recording(0.25)
-    condition = module.condition(torch.tensor([1, 2, 3, 4]))
-    dropped = module.drop(condition, torch.tensor([0.0, 0.2499, 0.25, 0.999]))
-    assert torch.equal(dropped, condition * torch.tensor([[0.0], [0.0], [1.0], [1.0]]))
+    labels = torch.tensor([1, 2, 3, 4])
+    dropped = module.training_condition(labels, torch.tensor([0.0, 0.2499, 0.25, 0.999]))
+    assert torch.equal(dropped, module.condition(labels) * torch.tensor([[0.0], [0.0], [1.0], [1.0]]))
 
 
 # --- one clock

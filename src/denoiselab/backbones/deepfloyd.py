@@ -33,7 +33,7 @@ from denoiselab.noise import VariancePreserving
 UNet2DConditionModel: TypeAlias = Any
 DDPMScheduler: TypeAlias = Any
 
-SCALE = 4  # of stage II, 64 to 256 pixels
+SCALE = 4  # of DeepFloyd's stage II, 64 to 256 pixels
 
 
 class DeepFloydDenoiser(Denoiser):
@@ -132,11 +132,11 @@ class DeepFloydUpscaler(DeepFloyd, Upscaler):
     Args:
         noising_scheduler: whose path the enlarged picture is noised on.
         noise_level: 0 to 999, its index there. diffusers' default is 250; 50 keeps more of the picture.
+        scale: how many times a side grows.
         others: see DeepFloyd.
     """
 
     guidance_scale = 4.0  # IFSuperResolutionPipeline's
-    scale = SCALE
 
     def __init__(
         self,
@@ -148,15 +148,22 @@ class DeepFloydUpscaler(DeepFloyd, Upscaler):
         device: torch.device,
         max_batch: int | None = None,
         noise_level: int = 250,
+        scale: int = SCALE,
     ) -> None:
         super().__init__(name, unet, scheduler, cache, device, max_batch, noise_level)
-        self.noise_level = noise_level
+        self.noise_level, self.scale = noise_level, scale
         self.noising_path = VariancePreserving(noising_scheduler.betas)
 
     def context(self, pictures: Tensor, eps: Tensor) -> Tensor:
-        size = [SCALE * side for side in pictures.shape[-2:]]
-        enlarged = interpolate(self.pixels(pictures), size, mode="bilinear", align_corners=True)  # (B, C, H, W)
-        return self.noising_path.add_noise(enlarged, torch.tensor(self.noise_level + 1), eps)
+        return noised_context(self.pixels(pictures), self.noising_path, torch.tensor(self.noise_level), eps)
+
+
+def noised_context(pixels: Tensor, path: VariancePreserving, level: Tensor, eps: Tensor) -> Tensor:
+    """What stage II sees beside x_t: pixels (B, C, h, w), enlarged to the shape of eps (B, C, H, W) and noised with it
+    to a level, 0 to T - 1, () or (B,).
+    """
+    enlarged = interpolate(pixels, eps.shape[-2:], mode="bilinear", align_corners=True)  # (B, C, H, W)
+    return path.add_noise(enlarged, level + 1, eps)
 
 
 def load_deepfloyd(
@@ -203,6 +210,7 @@ def load_upscaler(
     *,
     device: str | torch.device,
     noise_level: int = 250,
+    scale: int = SCALE,
     revision: str | None = None,
     variant: str | None = "auto",
     dtype: str = "auto",
@@ -211,7 +219,8 @@ def load_upscaler(
     network: bool = True,
     key: str = "path",
 ) -> DeepFloydUpscaler:
-    """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder; the arguments are load_deepfloyd's.
+    """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder; the arguments are load_deepfloyd's, and
+    `DeepFloydUpscaler`'s.
 
     Its prompts are encoded by the same T5, so that `cache` may be that of stage I.
     """
@@ -221,7 +230,7 @@ def load_upscaler(
     found = _weights(STAGE_2, chosen, variant, dtype, offload, network, path, key)
     folder, unet = _load_unet(path, revision, found, chosen, offload, max_batch)
     schedulers = _scheduler(folder, "scheduler", key), _scheduler(folder, "image_noising_scheduler", key)
-    backbone = DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level)
+    backbone = DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level, scale)
     backbone.revision = folder.name if is_hub(path) else None
     return backbone
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,28 @@ def check_cleaning(key: str = "clean_caption") -> None:
         raise ValueError(f"{key}=true: needs two packages more, `pip install ftfy beautifulsoup4`")
 
 
+@dataclass(frozen=True)
+class Unread:
+    """What T5 does not read of a prompt.
+
+    Attributes:
+        cut: the text beyond 77 tokens.
+        unknown: the words that have a token of no meaning, <unk>.
+    """
+
+    cut: str = ""
+    unknown: str = ""
+
+
+NOTHING = Unread()
+
+
 class EmbeddingCache:
     """Embeddings (1, 77, D) on disk, a safetensors file for each text.
 
     They have the type in which `IFPipeline.encode_prompt` returns them, that of the encoder's weights: float16 from a
     GPU, where float32 would double the files and add nothing, float32 from a CPU. Prompts whose text is the same once
-    cleaned share a file. Beside an embedding stands the text that was cut off its prompt.
+    cleaned share a file. Beside an embedding stands what its prompt's reader did not understand, see `Unread`.
 
     Args:
         directory: where the files are; made when the first is written.
@@ -76,19 +93,19 @@ class EmbeddingCache:
         """
         return self._read(prompt)[0]
 
-    def cut(self, prompt: str) -> str:
+    def unread(self, prompt: str) -> Unread:
         """What T5 did not read of a prompt, as far as the cache knows."""
         return self._read(prompt)[1]
 
-    def put(self, prompt: str, embedding: Tensor, cut: str = "") -> None:
-        """Keep the embedding (1, 77, D) of a prompt, in its type, and the text that was cut off."""
+    def put(self, prompt: str, embedding: Tensor, unread: Unread = NOTHING) -> None:
+        """Keep the embedding (1, 77, D) of a prompt, in its type, and what was not read of it."""
         if not _is_embedding(embedding):
             raise ValueError(
                 f"embedding of shape {tuple(embedding.shape)}: allowed is (1, {LENGTH}, D), floating point"
             )
         key = self._key(prompt)
         with write_atomically(self._path(key)) as path:  # not save_file, whose files only their owner may read
-            path.write_bytes(save({"embedding": embedding.detach().cpu().contiguous()}, metadata=key | {"cut": cut}))
+            path.write_bytes(save({"embedding": embedding.detach().cpu().contiguous()}, metadata=key | asdict(unread)))
 
     def missing(self, prompts: Sequence[str]) -> list[str]:
         """The prompts that have no embedding here, each text once, in their order."""
@@ -115,23 +132,23 @@ class EmbeddingCache:
             self.put(prompt, content[prompt])
         return absent
 
-    def _read(self, prompt: str) -> tuple[Tensor | None, str]:
-        """The embedding, and the text that was cut off."""
+    def _read(self, prompt: str) -> tuple[Tensor | None, Unread]:
+        """The embedding, and what was not read."""
         key = self._key(prompt)
         path = self._path(key)
         if not path.is_file():
-            return None, ""
+            return None, NOTHING
         try:
             with safe_open(path, "pt") as file:
                 embedding, metadata = file.get_tensor("embedding"), file.metadata() or {}
-            cut = metadata.pop("cut", "")
+            unread = Unread(**{each.name: metadata.pop(each.name, "") for each in fields(Unread)})
             if metadata != key or not _is_embedding(embedding):
                 raise SafetensorError("it is of something else")
         except SafetensorError as error:
             warnings.warn(f"{path}: corrupt ({error}), deleted; the prompt {prompt!r} is to be encoded", stacklevel=3)
             path.unlink(missing_ok=True)
-            return None, ""
-        return embedding, cut
+            return None, NOTHING
+        return embedding, unread
 
     def _key(self, prompt: str) -> dict[str, str]:
         return {
@@ -199,8 +216,9 @@ def encode(
     """Fill the cache: T5 is loaded for the prompts that it lacks, if any, and freed.
 
     One prompt a call, so that an embedding does not depend on what else was missing: 77 tokens are work enough for an
-    encoder of this size, and a GPU is done with 25 prompts in seconds. A prompt of more than 77 tokens is warned
-    about, with the text that is cut, before T5 is loaded, and whenever it is asked for again.
+    encoder of this size, and a GPU is done with 25 prompts in seconds. A prompt of more than 77 tokens, or of words
+    that the tokenizer does not know, is warned about, with what is not read, before T5 is loaded, and whenever it is
+    asked for again.
 
     Args:
         prompts: any; "" is the unconditional one.
@@ -214,7 +232,7 @@ def encode(
     """
     missing = cache.missing(prompts)
     for prompt in dict.fromkeys(prompts):
-        _warn_of(prompt, cache.cut(prompt))
+        _warn_of(prompt, cache.unread(prompt))
     if not missing:
         return
     device = resolve_device(device)
@@ -226,9 +244,9 @@ def encode(
     from transformers import T5EncoderModel, T5Tokenizer
 
     tokenizer = T5Tokenizer.from_pretrained(folder, subfolder="tokenizer")
-    cuts = {prompt: _cut(tokenizer, clean(prompt, cache.clean_caption)) for prompt in missing}
-    for prompt, cut in cuts.items():
-        _warn_of(prompt, cut)
+    unread = {prompt: _unread(tokenizer, clean(prompt, cache.clean_caption)) for prompt in missing}
+    for prompt, each in unread.items():
+        _warn_of(prompt, each)
     encoder = T5EncoderModel.from_pretrained(
         folder,
         subfolder="text_encoder",
@@ -238,8 +256,8 @@ def encode(
     )
     try:
         encoder.eval().to(device)
-        for prompt, cut in tqdm(cuts.items(), desc="encoding", unit="prompt"):
-            cache.put(prompt, _encode(tokenizer, encoder, clean(prompt, cache.clean_caption), device), cut)
+        for prompt, each in tqdm(unread.items(), desc="encoding", unit="prompt"):
+            cache.put(prompt, _encode(tokenizer, encoder, clean(prompt, cache.clean_caption), device), each)
     finally:
         del encoder
         gc.collect()
@@ -247,14 +265,18 @@ def encode(
             torch.cuda.empty_cache()
 
 
-def _cut(tokenizer: Any, text: str) -> str:
-    """What 77 tokens have no room for, the last of them being the end of sequence."""
-    return str(tokenizer.decode(tokenizer(text).input_ids[LENGTH - 1 : -1]))
+def _unread(tokenizer: Any, text: str) -> Unread:
+    tokens = tokenizer(text).input_ids
+    unknown = [word for word in dict.fromkeys(text.split()) if tokenizer.unk_token_id in tokenizer(word).input_ids]
+    # The last of 77 tokens is the end of sequence.
+    return Unread(str(tokenizer.decode(tokens[LENGTH - 1 : -1])), " ".join(unknown))
 
 
-def _warn_of(prompt: str, cut: str) -> None:
-    if cut:
-        warnings.warn(f"prompt={prompt!r}: has more than {LENGTH} tokens; cut: {cut!r}", stacklevel=3)
+def _warn_of(prompt: str, unread: Unread) -> None:
+    if unread.cut:
+        warnings.warn(f"prompt={prompt!r}: has more than {LENGTH} tokens; cut: {unread.cut!r}", stacklevel=3)
+    if unread.unknown:
+        warnings.warn(f"prompt={prompt!r}: the tokenizer has never seen {unread.unknown!r}", stacklevel=3)
 
 
 @torch.no_grad()

@@ -140,6 +140,8 @@ class DeepFloydSource(Source):
         if self.clean_caption:
             check_cleaning(f"{self.prefix}clean_caption")
         stage = self._stage(second)
+        if second:
+            self._scale()
         check_deepfloyd(**stage, device=device, second=second, dtype=self.dtype, offload=self.offload, network=network)
         if self.import_embeddings:
             folder = weights.fetch(**stage, parts=weights.STAGE_2 if second else weights.STAGE_1, network=False)
@@ -173,7 +175,21 @@ class DeepFloydSource(Source):
             "max_batch": max_batch,
             "network": network,
         }
-        return load_upscaler(noise_level=noise_level, **settings) if second else load_deepfloyd(**settings)
+        if second:
+            return load_upscaler(noise_level=noise_level, scale=self._scale(), **settings)
+        return load_deepfloyd(**settings)
+
+    def _scale(self) -> int:
+        """How many times stage II enlarges what stage I makes, where folders tell; DeepFloyd's is 4."""
+        small, large = (weights.resolution(Path(path)) for path in (self.path, self.upscaler_path))
+        if small is None or large is None or self.path == self.upscaler_path:
+            return 4
+        if large <= small or large % small:
+            raise ValueError(
+                f"{self.prefix}upscaler_path={self.upscaler_path}: makes pictures of {large} pixels, allowed is a "
+                f"multiple of stage I's {small}"
+            )
+        return large // small
 
     def _stage(self, second: bool) -> dict[str, Any]:
         path, revision = (self.upscaler_path, self.upscaler_revision) if second else (self.path, self.revision)

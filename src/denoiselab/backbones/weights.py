@@ -253,6 +253,11 @@ def embedding_width(folder: Path) -> int:
     return int(_pipeline(folder)[1]["encoder_hid_dim"])
 
 
+def resolution(folder: Path) -> int | None:
+    """Side of the pictures that the UNet in the folder makes; None where there is no such folder here."""
+    return _pipeline(folder)[1].get("sample_size")
+
+
 def _pipeline(folder: Path) -> tuple[str, dict[str, Any]]:
     """The class of the pipeline and the config of its UNet; empty where there is no such file."""
     index, config = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
+    if _takes_text(cfg.model):  # before what the model asks of the data is resolved
+        data = str(cfg.data._target_).rsplit(".")[-1]
+        require("resolution" in cfg.data, "data", data, "coloured_mnist or captioned_folder for model=text_unet")
     config = plain_container(cfg)
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
     if config["model"]["_target_"].endswith("ClassifierModule"):
         _check_classifier(config)
     else:
-        _check_model(config["model"])
+        (_check_text_model if _takes_text(config["model"]) else _check_model)(config["model"])
         _check_schedule(config["model"], config["schedule"], config["solver"])
     _check_data(config["data"])
     _check_trainer(config["trainer"])
@@ -102,6 +105,39 @@ def _check_model(model: dict[str, Any]) -> None:
         require(net["num_classes"] == 0, "model.net.num_classes", net["num_classes"], "0 for this model")
     _check_times(model.get("times"))
     _check_optimizer(optimizer)
+
+
+def _takes_text(model: Mapping[str, Any]) -> bool:
+    return str(model["_target_"]).endswith(("TextModule", "UpscalerModule"))
+
+
+def _check_text_model(model: dict[str, Any]) -> None:
+    net = model["net"]
+    widths, groups, resolution = net["widths"], net["groups"], net["resolution"]
+    good = bool(widths) and groups > 0 and all(width > 0 and width % groups == 0 for width in widths)
+    require(good, "model.net.widths", widths, f"one or more multiples of model.net.groups={groups}")
+    head = net["head_width"]
+    require(
+        head > 0 and widths[-1] % head == 0, "model.net.head_width", head, f"a divisor of {widths[-1]}, the last width"
+    )
+    side = 2 ** (len(widths) - 1)
+    require(
+        resolution % side == 0, "data.resolution", resolution, f"a multiple of {side} with model.net.widths={widths}"
+    )
+    width = net["text_width"]
+    require(width > 0 and width % 4 == 0, "model.net.text_width", width, "a positive multiple of 4")
+    require(net["vocabulary"] > 0, "model.net.vocabulary", net["vocabulary"], "a positive number of words")
+    for name in ("empty", "null"):
+        require(0 <= model[name] <= 1, f"model.{name}", model[name], "a probability, 0 to 1")
+    both = model["empty"] + model["null"]
+    require(both <= 1, "model.null", model["null"], f"at most 1 with model.empty={model['empty']}")
+    weight = model["bound_weight"]
+    require(0 <= weight < math.inf, "model.bound_weight", weight, "0 or more")
+    if "low_resolution" in model:
+        low = model["low_resolution"]
+        good = 0 < low < resolution and resolution % low == 0
+        require(good, "model.low_resolution", low, f"a divisor of data.resolution={resolution}, and less")
+    _check_optimizer(model["optimizer"])
 
 
 def _check_optimizer(optimizer: dict[str, Any]) -> None:
@@ -160,7 +196,12 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
     zero = path.get("zero_terminal_snr", False)
     flow = path["_target_"].endswith("RectifiedFlow")
-    one_of("schedule.prediction", prediction, ["velocity", "x_0"] if flow or zero else ["eps", "x_0", "velocity"])
+    text = _takes_text(model)
+    require(
+        not (text and (flow or zero)), "schedule", "flow" if flow else "zero_terminal_snr", "cosine or ddpm for text"
+    )
+    kinds = ["velocity", "x_0"] if flow or zero else ["eps"] if text else ["eps", "x_0", "velocity"]
+    one_of("schedule.prediction", prediction, kinds)
     weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
     one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
     one_of("model.coupling", model.get("coupling", "independent"), ["independent", *["class"] * flow])
@@ -173,7 +214,7 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
         start, end = path["beta_start"], path["beta_end"]
         require(0 < start < 1, "schedule.path.beta_start", start, "more than 0 and less than 1")
         require(0 < end < 1, "schedule.path.beta_end", end, "more than 0 and less than 1")
-    check_solver(solver, learned=False)
+    check_solver(solver, learned=text)
 
 
 def check_solver(solver: dict[str, Any] | None, learned: bool = True) -> None:
@@ -248,8 +289,14 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
     kind, denoising = config["model"]["_target_"].rsplit(".")[-1], callbacks.get("denoising")
-    belong = {"ClassifierModule": ("classifier",), "OneStepModule": ("panels", "denoising", "pure_noise")}
-    for name in ("panels", "denoising", "pure_noise", "samples", "quality", "classifier"):
+    belong = {
+        "ClassifierModule": ("classifier",),
+        "OneStepModule": ("panels", "denoising", "pure_noise"),
+        "TextModule": ("samples", "pipeline"),
+        "UpscalerModule": ("upscaled", "pipeline"),
+    }
+    names = ("panels", "denoising", "pure_noise", "samples", "upscaled", "quality", "classifier", "pipeline")
+    for name in names:
         mine = name in belong.get(kind, ("samples", "quality"))
         # Runs made before a callback was there can be gone on with.
         require(mine or callbacks.get(name) is None, f"callbacks.{name}", "on", "null for this model")
@@ -272,6 +319,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         )
     if callbacks["samples"]:
         _check_samples(config, callbacks["samples"])
+    if callbacks.get("upscaled"):
+        _check_upscaled(config, callbacks["upscaled"])
     if callbacks.get("quality"):
         _check_quality(config, callbacks["quality"])
 
@@ -290,15 +339,14 @@ def _check_beside(runs: list[str], grids: bool) -> None:
 
 
 def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
-    key, classes = "callbacks.samples", config["model"]["net"]["num_classes"]
-    scale = samples["guidance_scale"]
-    require(
-        bool(classes) or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by"
-    )
+    key, classes = "callbacks.samples", config["model"]["net"].get("num_classes", 0)
+    scale, text = samples["guidance_scale"], _takes_text(config["model"])
+    guides = bool(classes) or text
+    require(guides or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by")
     require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
     interval = samples.get("guidance_interval")  # runs of earlier versions have none
     if interval is not None:
-        none = "this model has no classes to guide by" if not classes else f"{key}.guidance_scale is null"
+        none = f"{key}.guidance_scale is null" if guides else "this model has no classes to guide by"
         require(scale is not None, f"{key}.guidance_interval", interval, f"null: {none}")
         check_interval(f"{key}.guidance_interval", interval)
     require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
@@ -306,6 +354,9 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
         digits = samples["digits"]
         good = bool(digits) and all(0 <= digit < classes for digit in digits)
         require(good, f"{key}.digits", digits, f"classes from 0 to {classes - 1}")
+    elif text:
+        require(bool(samples["prompts"]), f"{key}.prompts", samples["prompts"], "one prompt or more")
+        require(not samples["zero_class"], f"{key}.zero_class", True, "false: this model has no classes")
     else:
         require(samples["digits"] is None, f"{key}.digits", samples["digits"], "null: this model has no classes")
         columns = samples["columns"]
@@ -314,6 +365,15 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
     steps, T = samples["steps"], config["schedule"]["path"].get("T")
     most = f"1 to schedule.path.T={T}" if T else "a positive number"
     require(steps > 0 and (T is None or steps <= T), f"{key}.steps", steps, most)
+
+
+def _check_upscaled(config: dict[str, Any], upscaled: dict[str, Any]) -> None:
+    key, T = "callbacks.upscaled", config["schedule"]["path"]["T"]
+    require(1 <= upscaled["steps"] <= T, f"{key}.steps", upscaled["steps"], f"1 to schedule.path.T={T}")
+    require(upscaled["columns"] > 0, f"{key}.columns", upscaled["columns"], "a positive number of pictures")
+    require(0 <= upscaled["noise_level"] < T, f"{key}.noise_level", upscaled["noise_level"], f"0 to {T - 1}")
+    scale = upscaled["guidance_scale"]
+    require(math.isfinite(scale), f"{key}.guidance_scale", scale, "a finite number")
 
 
 def _check_quality(config: dict[str, Any], quality: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ class CheckpointConfig(BackboneConfig):
 class PipelineConfig(BackboneConfig):
     """A pipeline of DeepFloyd IF's classes."""
 
+    _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
     path: str = MISSING
     upscaler_path: str = MISSING
     text_encoder: str | None = MISSING
@@ -50,7 +51,6 @@ class PipelineConfig(BackboneConfig):
 
 @dataclass
 class DeepFloydConfig(PipelineConfig):
-    _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
     size: str = MISSING
     upscaler_size: str = MISSING
 
@@ -255,7 +255,12 @@ class SampleConfig:
 
 
 SAMPLE_SCHEMAS: dict[str, dict[str, type]] = {
-    "backbone": {"checkpoint": CheckpointConfig, "deepfloyd": DeepFloydConfig, "tiny_if": TinyIfConfig},
+    "backbone": {
+        "checkpoint": CheckpointConfig,
+        "deepfloyd": DeepFloydConfig,
+        "pipeline": PipelineConfig,
+        "tiny_if": TinyIfConfig,
+    },
     "edit": {
         "forward": ForwardConfig,
         "blur": BlurConfig,

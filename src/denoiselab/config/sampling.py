@@ -25,6 +25,7 @@ from denoiselab.config.check import (
 )
 from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 from denoiselab.data.pictures import check_mask, check_picture, picture_size
+from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
 from denoiselab.edit.names import INCREMENTAL
 
@@ -171,7 +172,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
     """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "thresholding", "data"}.
 
     `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps, `data` for a
-    model that was not trained here.
+    pipeline, whose "run" is the directory of the run that may have made it.
     """
     second = edit["name"] == "upscale"
     if "run" not in backbone:
@@ -182,7 +183,14 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
         folder = Path(backbone["path"])
         size = _stored(folder / "unet" / "config.json", "sample_size", 64)
         thresholding = _stored(folder / "scheduler" / "scheduler_config.json", "thresholding", True)
-        return {"shape": (3, size, size), "classes": None, "T": None, "thresholding": thresholding, "data": None}
+        return {
+            "shape": (3, size, size),
+            "classes": None,
+            "T": None,
+            "thresholding": thresholding,
+            "data": None,
+            "run": folder.parent,
+        }
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
     run = Path(backbone["run"] or "null")
     try:
@@ -266,14 +274,19 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
 
 
 def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[str]) -> None:
-    known = model["data"] is not None and model["data"] != "FashionMNIST"
-    require(known, "edit", "evaluate", "another: its judges know only digits")
+    if model["classes"] is None:
+        for prompt in edit["prompts"]:
+            allowed = f"prompts of one digit and one colour, which are {', '.join(COLOURS)}: its judges know no others"
+            require(None not in digit_and_colour(prompt), "edit.prompts", repr(prompt), allowed)
+        run = model["run"]
+        require((run / "config.yaml").is_file(), "backbone.path", run / "pipeline", "RUN/pipeline of a run of train.py")
+    require(model["data"] != "FashionMNIST", "edit", "evaluate", "another: its judges know only digits")
     samples, T = edit["samples"], model["T"]
     require(samples >= FEWEST_SAMPLES, "edit.samples", samples, f"{FEWEST_SAMPLES} or more")
     require(0 < edit["shift"] < math.inf, "edit.shift", edit["shift"], "a positive number")
     for steps in edit["steps"]:
         require(steps > 0, "edit.steps", steps, "a positive number")
-        fine = T or 2**20  # a continuous path's times are float32
+        fine = T or (times.INDICES if model["classes"] is None else 2**20)  # a continuous path's times are float32
         distinct = len({round(share * fine) for share in times.shares(steps, edit["shift"])})
         path = f"path of {T}" if T else f"path with edit.shift={edit['shift']:g}"
         require(distinct == steps + 1, "edit.steps", steps, f"fewer on this model's {path}")

@@ -78,6 +78,39 @@ class ClassModelConfig(TimeModelConfig):
 
 
 @dataclass
+class TextUNetConfig:
+    _target_: str = "denoiselab.backbones.text_unet.TextUNet"
+    resolution: int = MISSING
+    widths: list[int] = MISSING
+    text_width: int = MISSING
+    vocabulary: int = MISSING
+    groups: int = MISSING
+    head_width: int = MISSING
+
+
+@dataclass
+class UpscalerUNetConfig(TextUNetConfig):
+    upscaler: bool = True
+
+
+@dataclass
+class TextModelConfig:
+    _target_: str = "denoiselab.training.TextModule"
+    net: TextUNetConfig = field(default_factory=TextUNetConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    empty: float = MISSING
+    null: float = MISSING
+    bound_weight: float = MISSING
+
+
+@dataclass
+class UpscalerModelConfig(TextModelConfig):
+    _target_: str = "denoiselab.training.UpscalerModule"
+    net: UpscalerUNetConfig = field(default_factory=UpscalerUNetConfig)
+    low_resolution: int = MISSING
+
+
+@dataclass
 class DigitClassifierConfig:
     _target_: str = "denoiselab.evaluation.DigitClassifier"
     width: int = MISSING
@@ -260,10 +293,20 @@ class SamplesConfig(PictureConfig):
     rows: int = MISSING
     columns: int | None = None
     digits: list[int] | None = None
+    prompts: list[str] | None = None
     guidance_scale: float | None = None
     guidance_interval: list[float] | None = None
     zero_class: bool = MISSING
     animate: bool = MISSING
+
+
+@dataclass
+class UpscaledConfig(PictureConfig):
+    _target_: str = "denoiselab.training.UpscaledPanels"
+    steps: int = MISSING
+    columns: int = MISSING
+    guidance_scale: float = MISSING
+    noise_level: int = MISSING
 
 
 @dataclass
@@ -274,6 +317,11 @@ class QualityConfig(PictureConfig):
     guidance_scales: list[float] | None = None
     guidance_interval: list[float] | None = None
     batch_size: int = MISSING
+
+
+@dataclass
+class PipelineConfig:
+    _target_: str = "denoiselab.training.Pipeline"
 
 
 @dataclass
@@ -290,8 +338,10 @@ class CallbacksConfig:
     denoising: DenoisingConfig | None = None
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
+    upscaled: UpscaledConfig | None = None
     quality: QualityConfig | None = None
     classifier: ClassifierConfig | None = None
+    pipeline: PipelineConfig | None = None
     ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
@@ -361,6 +411,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "denoiser": OneStepModelConfig,
         "time_unet": TimeModelConfig,
         "class_unet": ClassModelConfig,
+        "text_unet": TextModelConfig,
+        "upscaler_unet": UpscalerModelConfig,
         "digit_classifier": ClassifierModelConfig,
     },
     "schedule": {

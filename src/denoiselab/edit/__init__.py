@@ -22,7 +22,7 @@ from denoiselab.edit.names import (
 
 if TYPE_CHECKING:
     from denoiselab.edit.anagram import Anagram
-    from denoiselab.edit.combine import Alternate, Beside, Combine, Given
+    from denoiselab.edit.combine import Alternate, Combine, Given
     from denoiselab.edit.edit import Edit, Figure, Job, Result, Sampler
     from denoiselab.edit.encode import Encode
     from denoiselab.edit.evaluate import Evaluate
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "anagram": ("Anagram",),
-    "combine": ("Alternate", "Beside", "Combine", "Given"),
+    "combine": ("Alternate", "Combine", "Given"),
     "edit": ("Edit", "Figure", "Job", "Result", "Sampler"),
     "encode": ("Encode",),
     "evaluate": ("Evaluate",),
@@ -60,7 +60,6 @@ __all__ = [
     "VIEW_NAMES",
     "Alternate",
     "Anagram",
-    "Beside",
     "Blur",
     "Combine",
     "Edit",

@@ -143,16 +143,3 @@ class Given(Denoiser):
             eps=estimate.eps + self.factor((x_t - alpha * self.photo) / sigma),
             log_variance_weight=estimate.log_variance_weight,
         )
-
-
-class Beside(Denoiser):
-    """A second stage with what it enlarges beside x_t: (B, C, H, W) and a context (B, C, H, W) as (B, 2 C, H, W).
-
-    Outside of Combine, so that a view moves both.
-    """
-
-    def __init__(self, denoiser: Denoiser, context: Tensor) -> None:
-        self.denoiser, self.context, self.path = denoiser, context, denoiser.path
-
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
-        return self.denoiser(torch.cat([x_t, self.context], dim=1), t, condition)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from denoiselab.denoise import Denoiser, Upscaler
-from denoiselab.edit.combine import Beside, Combine, combined_views
+from denoiselab.denoise import Beside, Denoiser, Upscaler
+from denoiselab.edit.combine import Combine, combined_views
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
 from denoiselab.edit.filters import make_factors
 from denoiselab.edit.names import check_anagram, check_hybrid, check_view

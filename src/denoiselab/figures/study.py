@@ -14,7 +14,7 @@ from denoiselab.figures.quality import Curve, quality_figure
 # What may be a study's axis, the first of those that have as many values; what is drawn; and what is in its table.
 AXES = {"guidance_scale": "guidance scale", "evaluations": "network evaluations", "epoch": "epoch", "lever": "lever"}
 PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
-COLUMNS = (*PANELS, "precision", "recall", "density", "nearest_training", "memorised")
+COLUMNS = (*PANELS, "colour_accuracy", "precision", "recall", "density", "nearest_training", "memorised")
 
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
@@ -142,7 +142,8 @@ def _word(name: str, value: Any) -> str:
 def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> str:
     """What `study_figure` draws as text: a line for each row and each floor, and the seeds behind it."""
     merged = over_seeds([row for each in (study, *beside) for row in each["rows"]])
-    lines = [["", "samples", "seeds", *(name.replace("_", " ") for name in COLUMNS)]]
+    columns = [name for name in COLUMNS if any(name in row for row in merged)]
+    lines = [["", "samples", "seeds", *(name.replace("_", " ") for name in columns)]]
     axis, labels = _labelled(merged)
     words = [_word(axis, row[axis]) if len(merged) > 1 else str(row["model"]) for row in merged]
     several = len(set(labels)) > 1
@@ -156,7 +157,7 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
     }
     for label, row in rows + [(label, row) for (label, _), row in floors.items()]:
         seeds = str(row.get("seeds", 1)) if "model" in row else "-"
-        lines.append([label, f"{row['samples']:,}", seeds, *(_cell(row.get(name)) for name in COLUMNS)])
+        lines.append([label, f"{row['samples']:,}", seeds, *(_cell(row.get(name)) for name in columns)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join(cells).rstrip() for cells in padded)

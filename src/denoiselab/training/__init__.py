@@ -6,8 +6,10 @@ from denoiselab.training.ema import EMA
 from denoiselab.training.evaluation import DenoisingQuality, SampleQuality
 from denoiselab.training.modules import ClassModule, OneStepModule, TimeModule
 from denoiselab.training.optimizer import Optimizer
-from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids
+from denoiselab.training.pictures import DenoisedPanels, PureNoisePanels, SampleGrids, UpscaledPanels
+from denoiselab.training.pipeline import Pipeline
 from denoiselab.training.resume import load_for_resume
+from denoiselab.training.text import TextModule, UpscalerModule
 from denoiselab.training.times import Times
 from denoiselab.training.tracking import recording, wandb_logger
 from denoiselab.training.trainer import check_devices, make_trainer, resolve_accelerator
@@ -25,12 +27,16 @@ __all__ = [
     "NotFinite",
     "OneStepModule",
     "Optimizer",
+    "Pipeline",
     "Preempted",
     "PureNoisePanels",
     "SampleGrids",
     "SampleQuality",
+    "TextModule",
     "TimeModule",
     "Times",
+    "UpscaledPanels",
+    "UpscalerModule",
     "check_devices",
     "load_for_resume",
     "make_trainer",

@@ -65,12 +65,16 @@ class PixelModule(StepModule):
         """The network's condition for labels (B,): (B, K), or None for a model without classes."""
         return None
 
+    def noise_shape(self, x_0: Tensor) -> tuple[int, ...]:
+        """Shape of the noise of one of the pictures x_0 (B, C, H, W)."""
+        return tuple(x_0.shape[1:])
+
     @abstractmethod
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Times (batch,) to be judged at, on the generator's device."""
+        """Times (batch, ...) to be judged at, on the generator's device."""
 
     def training_times(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Times (batch,) to be trained at, on the generator's device."""
+        """Times (batch, ...) to be trained at, on the generator's device."""
         return self.times(batch, generator)
 
     def weight(self, t: Tensor) -> Tensor | None:
@@ -81,9 +85,17 @@ class PixelModule(StepModule):
         """The noise (B, C, H, W) in the order in which the pictures are trained with it."""
         return eps
 
-    def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
-        """The condition in training, given uniform numbers u (B,) in [0, 1)."""
-        return condition
+    def prompt_condition(self, prompts: Sequence[str]) -> Tensor | None:
+        """The network's condition for B prompts, (B, ...), as a Backbone's; None for a model that takes none."""
+        return None
+
+    def pictures(self, pixels: Tensor) -> Tensor:
+        """The network's pixels (B, C, H, W) as pictures whose black is 0 and white 1."""
+        return pixels
+
+    def training_condition(self, labels: Tensor, u: Tensor) -> Tensor | None:
+        """The network's condition in training for labels (B,), given uniform numbers u (B,) in [0, 1)."""
+        return self.condition(labels)
 
     def loss(
         self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None, weight: Tensor | None = None
@@ -110,13 +122,14 @@ class PixelModule(StepModule):
         generator = torch.Generator(x_0.device).manual_seed(key(self.seed, self.global_step, "training"))
         t, eps, u = self.draw(B * world, x_0, generator)
         rows = self.rows(B)
-        condition = self.drop(self.condition(labels), u[rows])
+        condition = self.training_condition(labels, u[rows])
         return self.loss(x_0, t[rows], self.couple(x_0, eps[rows], labels), condition, self.weight(t[rows]))
 
     def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """What is random in training, in this order: times (batch,), noise (batch, C, H, W), u of `drop` (batch,)."""
+        """What is random in training, in this order: times (batch, ...), noise (batch, C, H, W), u of
+        `training_condition` (batch,)."""
         t = self.training_times(batch, generator)
-        eps = torch.randn(batch, *like.shape[1:], generator=generator, device=like.device)
+        eps = torch.randn(batch, *self.noise_shape(like), generator=generator, device=like.device)
         return t, eps, torch.rand(batch, generator=generator, device=like.device)
 
     def observe(self, batch: Batch, generator: torch.Generator) -> None:
@@ -124,7 +137,7 @@ class PixelModule(StepModule):
         x_0, labels = batch
         t, eps, u = self.draw(len(x_0), x_0, generator)
         x_t = self.path.add_noise(x_0, t, self.couple(x_0, eps, labels))
-        self.predict(x_t, t, self.drop(self.condition(labels), u))
+        self.predict(x_t, t, self.training_condition(labels, u))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
@@ -136,7 +149,7 @@ class PixelModule(StepModule):
         for index in indices.tolist():
             generator = torch.Generator().manual_seed(key(self.seed, index, "validation"))
             t.append(self.times(1, generator))
-            eps.append(torch.randn(x_0.shape[1:], generator=generator))
+            eps.append(torch.randn(self.noise_shape(x_0), generator=generator))
         device = x_0.device
         loss = self.loss(x_0, torch.cat(t).to(device), torch.stack(eps).to(device), self.condition(labels))
         self.log_validation(loss, len(x_0))
@@ -239,9 +252,11 @@ class ClassModule(TimeModule):
     def condition(self, labels: Tensor) -> Tensor:
         return F.one_hot(labels, self.num_classes).float()  # (B, K)
 
-    def drop(self, condition: Tensor | None, u: Tensor) -> Tensor | None:
-        assert condition is not None
-        return condition * (u >= self.class_dropout)[:, None]  # (B, K)
+    def prompt_condition(self, prompts: Sequence[str]) -> Tensor:
+        return self.condition(torch.tensor([int(prompt) for prompt in prompts], device=self.device))
+
+    def training_condition(self, labels: Tensor, u: Tensor) -> Tensor:
+        return self.condition(labels) * (u >= self.class_dropout)[:, None]  # (B, K)
 
     def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
         return eps if self.coupling == "independent" else couple(x_0, eps, labels)

@@ -26,6 +26,7 @@ from denoiselab.runs import run_label, sample_grids
 from denoiselab.sample import Solver, sample
 from denoiselab.training.callbacks import learning_rate, log_picture, not_finite
 from denoiselab.training.modules import OneStepModule, PixelModule
+from denoiselab.training.text import UpscalerModule
 
 FRAMES = 60  # of an animation
 
@@ -161,19 +162,21 @@ class PureNoisePanels(PictureCallback):
 
 
 class SampleGrids(PictureCallback):
-    """samples_epoch_NNN.png: samples of a time- or class-conditioned model (B2), and an animation of the last grid.
+    """samples_epoch_NNN.png: samples of a model (B2), and an animation of the last grid.
 
-    A class model's columns are the digits. With `zero_class` its samples without a class are drawn as well, from the
-    same noise, as zero_class_epoch_NNN.png (B2.6b). Where there is more than one grid to look at, beside_epoch_NNN.png
-    has them all, one under the other: this model's, without a class, and those of the runs `beside` (B2.6b, B2.6c).
+    The columns of a class model are digits, those of a text model are prompts. With `zero_class` a class model's
+    samples without a class are drawn as well, from the same noise, as zero_class_epoch_NNN.png (B2.6b). Where there is
+    more than one grid to look at, beside_epoch_NNN.png has them all, one under the other: this model's, without a
+    class, and those of the runs `beside` (B2.6b, B2.6c).
 
     Args:
         solver: turns an estimate into the next x.
         steps: solver steps.
         rows: rows of the grid.
-        columns: columns of a grid without classes; None for a class model, whose digits say it.
-        digits: the classes drawn, a column each; None for a model without classes.
-        guidance_scale: of classifier-free guidance; None for a model without classes.
+        columns: columns of a grid of a model that takes no condition; None for another.
+        digits: the classes drawn of a class model, a column each.
+        prompts: those of a text model, a column each.
+        guidance_scale: of classifier-free guidance; None for a model that takes no condition.
         guidance_interval: [low, high] of t / T, where guidance acts; None: everywhere.
         zero_class: whether to draw the class model with the class vector all zero.
         animate: whether samples.gif is made of the last epoch's grid.
@@ -195,25 +198,28 @@ class SampleGrids(PictureCallback):
         animate: bool = True,
         beside: Iterable[str | Path] = (),
         guidance_interval: Sequence[float] | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> None:
         super().__init__(directory, epochs, seed)
-        width = columns if digits is None else len(digits)
-        if width is None or (columns is not None and digits is not None):
-            raise ValueError("callbacks.samples: allowed is either columns (no classes) or digits (a column each)")
+        if sum(each is not None for each in (columns, digits, prompts)) != 1:
+            raise ValueError("callbacks.samples: allowed is one of columns (no condition), digits and prompts")
         self.solver, self.steps, self.rows = solver, steps, rows
-        self.digits, self.columns = digits, width
+        self.prompts = [str(digit) for digit in digits] if digits is not None else prompts
+        width = columns if self.prompts is None else len(self.prompts)
+        assert width is not None
+        self.columns = width
         self.guidance_scale, self.zero_class, self.animate = guidance_scale, zero_class, animate
         self.guidance_interval = guidance_interval
         self.beside = [Path(run) for run in beside]
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
-        labels = None if self.digits is None else torch.tensor([*self.digits] * self.rows, device=module.device)
-        condition = None if labels is None else module.condition(labels)
+        condition = None if self.prompts is None else module.prompt_condition([*self.prompts] * self.rows)
         frames: list[Tensor] | None = [] if self.animate and epoch == max(self.epochs) else None
         images = self.samples(trainer, module, condition, self.guidance_scale, frames)
         scale = "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
-        digits = None if self.digits is None else [str(digit) for digit in self.digits]
-        self.save_samples(trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}", digits)
+        self.save_samples(
+            trainer, f"samples_epoch_{epoch:03d}", images, f"samples after epoch {epoch}{scale}", self.prompts
+        )
         grids = {f"this run{scale}": grid(images, self.columns)}
         if frames is not None:
             animation(frames, self.figures / "samples.gif", self.columns)
@@ -238,32 +244,78 @@ class SampleGrids(PictureCallback):
         guidance_scale: float | None,
         frames: list[Tensor] | None,
     ) -> Tensor:
-        """(rows * columns, C, H, W) from the callback's own noise; adds the way there to `frames`."""
+        """Pictures (rows * columns, C, H, W) from the callback's own noise; adds the way there to `frames`."""
         shape = (self.rows * self.columns, *trainer.datamodule.image_shape)  # type: ignore[attr-defined]
         noise = ImageNoise(self.seed, range(shape[0]), "sampling")
         x = noise(torch.empty(shape, device=module.device))
         times = module.path.times(self.steps)
         kept = {round(i) for i in torch.linspace(1, self.steps, min(FRAMES - 1, self.steps)).tolist()}
         if frames is not None:
-            frames.append(x.cpu())
+            frames.append(module.pictures(x).cpu())
         with tqdm(total=self.steps, desc="sampling", unit="step", leave=False, disable=not shows_bar(trainer)) as bar:
 
             def after_step(step: int, t: Tensor, x: Tensor, estimate: Estimate) -> None:
                 bar.update()
                 if frames is not None and step in kept:
-                    frames.append(x.cpu())
+                    frames.append(module.pictures(x).cpu())
 
             denoiser = module.denoiser(guidance_scale, self.guidance_interval)
             images = sample(denoiser, x, times, self.solver, noise, condition, callback=after_step).cpu()
         check_finite(trainer, "samples", images)
-        return images
+        return module.pictures(images)
 
     def save_samples(
-        self, trainer: L.Trainer, name: str, images: Tensor, title: str, labels: list[str] | None = None
+        self, trainer: L.Trainer, name: str, images: Tensor, title: str, labels: Sequence[str] | None = None
     ) -> None:
         path = self.figures / f"{name}.png"
         log_picture(trainer, save_grid(images, path, self.columns, column_labels=labels, title=title))
         print(f"{title}: {path}")
+
+
+class UpscaledPanels(PictureCallback):
+    """upscaled_epoch_NNN.png of a stage II: test pictures made small, enlarged by the model, and as they were.
+
+    Args:
+        solver: turns an estimate into the next x.
+        steps: solver steps.
+        columns: how many test pictures.
+        guidance_scale: of classifier-free guidance.
+        noise_level: of the enlarged picture beside x_t, 0 to 999.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        epochs: Iterable[int],
+        seed: int,
+        solver: Solver,
+        steps: int,
+        columns: int,
+        guidance_scale: float,
+        noise_level: int,
+    ) -> None:
+        super().__init__(directory, epochs, seed)
+        self.solver, self.steps, self.columns = solver, steps, columns
+        self.guidance_scale, self.noise_level = guidance_scale, noise_level
+
+    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        assert isinstance(module, UpscalerModule)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        labels = data.test_labels[: self.columns]
+        pictures = data.render(data.test_images[: self.columns], labels).to(module.device)  # (B, C, H, W)
+        small = module.small(pictures)
+        beside, noise = self.noise(pictures, "beside"), ImageNoise(self.seed, range(len(pictures)), "sampling")
+        denoiser = module.upscaler(small, self.noise_level, beside, self.guidance_scale)
+        condition = module.condition(labels.to(module.device))
+        upscaled = sample(denoiser, noise(pictures), module.path.times(self.steps), self.solver, noise, condition)
+        nearest = torch.nn.functional.interpolate(small, pictures.shape[-2:], mode="nearest")
+        self.save(
+            trainer,
+            f"upscaled_epoch_{epoch:03d}",
+            [nearest, module.pictures(upscaled), pictures],
+            row_labels=[f"{small.shape[-1]} px", "upscaled", f"{pictures.shape[-1]} px"],
+            title=f"upscaled after epoch {epoch}: guidance {self.guidance_scale:g}, noise level {self.noise_level}",
+        )
 
 
 def shows_bar(trainer: L.Trainer) -> bool:

@@ -1,0 +1,146 @@
+"""A network in DeepFloyd IF's form to be trained here: a UNet, and a T5 encoder of its own that is never trained."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from denoiselab.backbones.deepfloyd import DeepFloydDenoiser, noised_context
+from denoiselab.backbones.embeddings import LENGTH, clean
+from denoiselab.backbones.pipelines import (
+    MOST,
+    RATIO,
+    make_text_encoder,
+    make_tokenizer,
+    make_unet,
+    save_stage_1,
+    save_stage_2,
+)
+from denoiselab.denoise import Denoiser
+from denoiselab.files import replace_folder
+from denoiselab.noise import VariancePreserving
+
+SPECIAL = 4  # tokens that no word is: <pad>, </s>, <unk> and a lone space
+
+
+class TextUNet(nn.Module):
+    """eps and variance of coloured pictures in [-1, 1], given x_t, t and prompts.
+
+    T5's weights stay as they were drawn: random features of two layers tell prompts apart, and the UNet learns what
+    they say. Each word is a token; which words there are, `learn` is told.
+
+    Args:
+        resolution: side of its pictures.
+        widths: channels at each resolution, from the full one; each halves the one before.
+        text_width: D of the prompt embeddings.
+        vocabulary: how many words there are at most.
+        groups: of GroupNorm; divides every width.
+        head_width: channels of an attention head; divides the last width.
+        upscaler: whether it is a stage II.
+
+    Attributes:
+        words: its words, the most frequent first.
+        threshold: (ratio, most) of its dynamic thresholding.
+
+    Raises:
+        ValueError: widths that the groups, or a resolution that the widths do not divide.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        widths: Sequence[int],
+        text_width: int,
+        vocabulary: int = 1024,
+        groups: int = 8,
+        head_width: int = 32,
+        upscaler: bool = False,
+    ) -> None:
+        super().__init__()
+        check_widths(resolution, widths, text_width, groups, head_width)
+        self.resolution, self.vocabulary, self.upscaler = resolution, vocabulary, upscaler
+        self.threshold = RATIO, MOST[upscaler]
+        self.unet: Any = make_unet(
+            resolution, widths, text_width, upscaler=upscaler, groups=groups, head_width=head_width
+        )
+        self.text_encoder: Any = make_text_encoder(text_width, vocabulary + SPECIAL).requires_grad_(False)
+        self.words: list[str] = []
+        self.tokenizer: Any = None
+
+    def learn(self, captions: Iterable[str]) -> int:
+        """Takes the most frequent words of the captions for its own; returns how many words found no room."""
+        counts = Counter(token for caption in captions for token in _tokens_of(clean(caption, False)))
+        # Of words as frequent, the first in the alphabet, so that the order of the captions does not count.
+        ordered = sorted(counts, key=lambda token: (-counts[token], token))
+        self.remember(ordered[: self.vocabulary])
+        return max(0, len(ordered) - self.vocabulary)
+
+    def remember(self, words: Sequence[str]) -> None:
+        """Makes the tokenizer of these words, in their order."""
+        self.words = list(words)
+        self.tokenizer = make_tokenizer([(word, -4.0) for word in self.words])
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Token numbers (B, 77), int64, of B prompts, on the CPU; 0 is padding."""
+        texts = [clean(prompt, False) for prompt in prompts]
+        padded = self.tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        return padded.input_ids  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Prompt embeddings (B, 77, D) of tokens (B, 77)."""
+        return self.text_encoder(tokens, attention_mask=tokens != 0)[0]  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor, level: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            x: (B, 3, S, S), or in stage II (B, 6, S, S), x_t and the enlarged picture.
+            t: (B,) times, 1 to T.
+            condition: (B, 77, D), as `embed` makes it.
+            level: (B,) noise level of the enlarged picture, 0 to T - 1; of stage II only.
+
+        Returns:
+            (B, 6, S, S): eps, and v in about [-1, 1] of the log variance.
+        """
+        labels = {} if level is None else {"class_labels": level}
+        # diffusers' time is ours less one: its 0 is the first noisy one.
+        return self.unet(x, t - 1, encoder_hidden_states=condition, return_dict=False, **labels)[0]  # type: ignore[no-any-return]
+
+    def denoiser(self, path: VariancePreserving, noise_level: int | None = None) -> Denoiser:
+        """Itself as a Denoiser, whose condition is `embed`'s, as `backbone=deepfloyd` will see it."""
+        return DeepFloydDenoiser(self.unet, path, noise_level)
+
+    def context(self, pictures: Tensor, path: VariancePreserving, level: Tensor, eps: Tensor) -> Tensor:
+        """Beside x_t, in stage II: pictures (B, C, h, w) in [0, 1] as `noised_context` makes it of their pixels."""
+        return noised_context(2 * pictures - 1, path, level, eps)
+
+    def save_pipeline(self, directory: Path) -> None:
+        """Writes a folder in DeepFloyd IF's format, whole or not at all, in place of what is there."""
+        save = save_stage_2 if self.upscaler else save_stage_1
+        with replace_folder(directory) as temporary:
+            save(temporary, self.unet, self.tokenizer, self.text_encoder)
+
+
+def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups: int, head_width: int) -> None:
+    """Raises ValueError, in one line, unless they make a network."""
+    if not widths or any(width < 1 or width % groups for width in widths):
+        raise ValueError(f"model.net.widths={list(widths)}: allowed are multiples of model.net.groups={groups}")
+    if widths[-1] % head_width:
+        raise ValueError(f"model.net.head_width={head_width}: allowed is what divides the last width, {widths[-1]}")
+    halvings = 2 ** (len(widths) - 1)
+    if resolution < 1 or resolution % halvings:
+        raise ValueError(f"model.net.resolution={resolution}: allowed is a multiple of {halvings} with these widths")
+    if text_width < 1 or text_width % 4:
+        raise ValueError(f"model.net.text_width={text_width}: allowed is a multiple of 4, the encoder's heads")
+
+
+def _tokens_of(text: str) -> list[str]:
+    """The tokens of a text in lower case: words, and marks as they stand, after a space or not."""
+    spaced = re.findall(r"\s*(?:\w+|[^\w\s])", f" {text}")
+    return [f"▁{token.strip()}" if token[0].isspace() else token for token in spaced]

@@ -1,0 +1,30 @@
+"""The pipeline that a text-to-image run ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+
+from denoiselab.training.text import TextModule
+
+
+class Pipeline(L.Callback):
+    """pipeline/ after every epoch: the model in DeepFloyd IF's format, for `backbone=deepfloyd` and for diffusers.
+
+    List it before EMA, whose average it then has.
+
+    Args:
+        directory: the run directory.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TextModule)
+        if trainer.is_global_zero:
+            path = self.directory / "pipeline"
+            pl_module.net.save_pipeline(path)
+            if trainer.current_epoch + 1 == trainer.max_epochs:
+                print(f"pipeline: python sample.py backbone=deepfloyd backbone.path={path} edit=generate")
