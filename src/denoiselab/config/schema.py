@@ -222,6 +222,12 @@ class DownloadedDataConfig(DataConfig):
 
 
 @dataclass
+class ColouredMNISTConfig(DownloadedDataConfig):
+    _target_: str = "denoiselab.data.ColouredMNIST"
+    resolution: int = MISSING
+
+
+@dataclass
 class SyntheticDataConfig(DataConfig):
     _target_: str = "denoiselab.data.Synthetic"
     size: int = MISSING
@@ -422,7 +428,11 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "additive": AdditiveScheduleConfig,
     },
     "solver": {"plain": SolverConfig, "ddpm": DDPMSolverConfig, "ddim": DDIMSolverConfig},
-    "data": {"downloaded": DownloadedDataConfig, "synthetic": SyntheticDataConfig},
+    "data": {
+        "downloaded": DownloadedDataConfig,
+        "coloured_mnist": ColouredMNISTConfig,
+        "synthetic": SyntheticDataConfig,
+    },
     "callbacks": {"all": CallbacksConfig},
     "logger": {"wandb": WandbConfig},
 }

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from denoiselab.data.captioned import Captioned, ColouredMNIST
     from denoiselab.data.collection import FASHION_MNIST_FILES, MNIST_FILES, Collection, DataError
     from denoiselab.data.loader import IndexedLoader, StepLoader
     from denoiselab.data.module import MNIST, FashionMNIST, ImageDataModule, Synthetic
@@ -15,7 +16,9 @@ __all__ = [
     "FASHION_MNIST_FILES",
     "MNIST",
     "MNIST_FILES",
+    "Captioned",
     "Collection",
+    "ColouredMNIST",
     "DataError",
     "FashionMNIST",
     "ImageDataModule",
@@ -27,6 +30,7 @@ __all__ = [
 
 # Imported when asked for (PEP 562): `denoiselab.data.pictures` is used before torch is.
 _HOMES = {
+    "captioned": ("Captioned", "ColouredMNIST"),
     "collection": ("FASHION_MNIST_FILES", "MNIST_FILES", "Collection", "DataError"),
     "loader": ("IndexedLoader", "StepLoader"),
     "module": ("MNIST", "FashionMNIST", "ImageDataModule", "Synthetic"),

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from denoiselab.noise import key
 
+# (stored images uint8 (B, ...), their labels int64 (B,)) -> float32 (B, C, H, W) in [0, 1]
+Render = Callable[[Tensor, Tensor], Tensor]
 
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [0, 1], of the same shape."""
+
+def to_unit(images: Tensor, labels: Tensor | None = None) -> Tensor:
+    """uint8 pixels as float32 in [0, 1], of the same shape; whatever the labels."""
     return images.float() / 255
 
 
@@ -27,13 +30,14 @@ class StepLoader:
     goes on with the batch that it had not yet seen; one that stands at the end of an epoch starts the next.
 
     Args:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, ...).
         labels: int64 (N,), on the same device.
         batch_size: images in one rank's batch.
         seed: the run's seed.
         clock: tells the global step, counted from 0 in batches; asked when an iteration begins.
         rank, world_size: which shard of the global batch is this loader's.
         steps_per_epoch: shortens the epochs; N // (batch_size * world_size) when it is None.
+        render: makes a batch's x of its images and labels.
 
     Raises ValueError when the images do not fill one global batch, or steps_per_epoch of them.
     """
@@ -48,6 +52,7 @@ class StepLoader:
         rank: int = 0,
         world_size: int = 1,
         steps_per_epoch: int | None = None,
+        render: Render = to_unit,
     ) -> None:
         assert len(images) == len(labels)
         assert images.device == labels.device
@@ -55,7 +60,7 @@ class StepLoader:
         check_batches(len(images), batch_size, world_size, steps_per_epoch)
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.clock = batch_size, seed, clock
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.render = rank, world_size, render
         self.steps_per_epoch = steps_per_epoch or len(images) // (batch_size * world_size)
         self._permutation: tuple[int, Tensor] | None = None
 
@@ -88,7 +93,8 @@ class StepLoader:
         epoch, place = divmod(step, self.steps_per_epoch)
         start = (place * self.world_size + rank) * self.batch_size
         rows = self.permutation(epoch)[start : start + ranks * self.batch_size]
-        return to_unit(self.images[rows]), self.labels[rows]
+        labels = self.labels[rows]
+        return self.render(self.images[rows], labels), labels
 
     def permutation(self, epoch: int) -> Tensor:
         """The order of the images in an epoch, int64 (N,), the same on every rank. The last one is kept."""
@@ -108,21 +114,30 @@ class IndexedLoader:
     and would otherwise wait for a rank that has finished. (With batch_size 1 that may take batches of two.)
 
     Args:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, ...).
         labels: int64 (N,), on the same device.
         batch_size: the largest batch.
         rank, world_size: which batches are this loader's.
+        render: makes a batch's x of its images and labels.
 
     Raises ValueError when there are fewer images than ranks.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        render: Render = to_unit,
+    ) -> None:
         assert len(images) == len(labels)
         assert images.device == labels.device
         assert 0 <= rank < world_size
         if len(images) < world_size:
             raise ValueError(f"data.val_size={len(images)} on {world_size} ranks: allowed is {world_size} or more")
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.render = images, labels, render
         rounds = min(-(-len(images) // (batch_size * world_size)), len(images) // world_size)
         self._batches = torch.arange(len(images)).tensor_split(rounds * world_size)[rank::world_size]
 
@@ -133,7 +148,8 @@ class IndexedLoader:
         """(x, labels, indices): float32 (B, C, H, W) in [0, 1], int64 (B,), and each image's number (B,)."""
         for indices in self._batches:
             indices = indices.to(self.images.device)
-            yield to_unit(self.images[indices]), self.labels[indices], indices
+            labels = self.labels[indices]
+            yield self.render(self.images[indices], labels), labels, indices
 
 
 def check_batches(images: int, batch_size: int, world_size: int, steps_per_epoch: int | None) -> None:

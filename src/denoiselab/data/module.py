@@ -12,7 +12,7 @@ from torch import Tensor
 
 from denoiselab.data import idx, synthetic
 from denoiselab.data.collection import FASHION_MNIST_FILES, FILES, MNIST_FILES, Collection
-from denoiselab.data.loader import IndexedLoader, StepLoader, check_batches
+from denoiselab.data.loader import IndexedLoader, StepLoader, check_batches, to_unit
 from denoiselab.data.sources import fetch
 
 
@@ -31,7 +31,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     Attributes:
         train_size, test_size: numbers of images, known before any is loaded.
         num_classes: labels are 0..num_classes - 1.
-        image_shape: (C, H, W).
+        image_shape: (C, H, W) of what `render` makes.
 
     Raises ValueError when a number is out of its range.
     """
@@ -52,17 +52,21 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Training images uint8 (N, C, H, W), their labels int64 (N,), test images and labels, on the CPU."""
+        """Training images uint8 (N, ...), their labels int64 (N,), test images and labels, on the CPU."""
+
+    def render(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What the loaders show of stored images uint8 (B, ...) and labels (B,): float32 (B, C, H, W) in [0, 1]."""
+        return to_unit(images)
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the data set into memory; Lightning calls it for each stage, and only the first call does."""
         if self._loaded is None:
             self._loaded = self.load()
             train_images, train_labels, test_images, test_labels = self._loaded
-            assert train_images.shape == (self.train_size, *self.image_shape)
-            assert test_images.shape == (self.test_size, *self.image_shape)
-            assert len(train_labels) == self.train_size
-            assert len(test_labels) == self.test_size
+            assert len(train_images) == len(train_labels) == self.train_size
+            assert len(test_images) == len(test_labels) == self.test_size
+            for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+                assert self.render(images[:1], labels[:1]).shape == (1, *self.image_shape)
 
     @property
     def _data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -71,7 +75,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     @property
     def train_images(self) -> Tensor:
-        """uint8 (train_size, C, H, W)."""
+        """uint8 (train_size, ...), as `render` takes them."""
         return self._data[0]
 
     @property
@@ -81,7 +85,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
 
     @property
     def test_images(self) -> Tensor:
-        """uint8 (test_size, C, H, W)."""
+        """uint8 (test_size, ...), as `render` takes them."""
         return self._data[2]
 
     @property
@@ -114,6 +118,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             steps_per_epoch=self.steps_per_epoch,
+            render=self.render,
         )
 
     def val_dataloader(self) -> IndexedLoader:
@@ -126,6 +131,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
             self.batch_size,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            render=self.render,
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
