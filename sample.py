@@ -130,6 +130,8 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         if config["edit"]["name"] == "evaluate" and not missing:
             picture, numbers = evaluate(config, edit, sampler, directory)
             pictures.append(picture)
+        elif of_digits(config["backbone"], backbone) and not missing:
+            numbers = read(edit, sampler, directory)
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )
@@ -174,6 +176,27 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
     study_figure(path, study, [read_measured(Path(run)) for run in config["beside"]])
     jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
     return path, {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
+
+
+def of_digits(node: dict[str, Any], backbone: Any) -> bool:
+    """Whether the backbone was trained here on MNIST's digits, so that a judge of digits can read what it makes."""
+    try:
+        data = training_of(node, backbone)[1]["data"]["_target_"].rsplit(".")[-1]
+    except (OSError, ValueError, KeyError, TypeError):  # a pipeline from elsewhere
+        return False
+    return data in ("MNIST", "ColouredMNIST")
+
+
+def read(edit: Any, sampler: Any, directory: Path) -> dict[str, float]:
+    """Says how many images are read as asked for; returns the shares by job."""
+    from denoiselab.evaluation import load_digits
+    from denoiselab.studies import read_images
+
+    found = read_images(edit, sampler, directory, load_digits("judge"))
+    for job, each in found.items():
+        roles = ", ".join(f"{role} {share:.0%}" for role, share in each.get("roles", {}).items())
+        print(f"{job}: {each['right']:.0%} of {each['images']} read as asked{f' ({roles})' if roles else ''}")
+    return {f"{job}/read_as_asked": each["right"] for job, each in found.items()}
 
 
 def training_of(node: dict[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"noise"},
     "figures": set(),
     "jobs": {"edit", "figures"},
-    "studies": {"jobs", "edit", "evaluation", "figures", "runs"},
+    "studies": {"jobs", "edit", "evaluation", "figures", "runs", "data"},
     "sweeps": {"figures", "runs"},
     "config": {"runs", "data", "edit"},
     "__init__": set(),

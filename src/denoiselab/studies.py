@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from denoiselab.data.words import COLOURS, digit_and_colour
-from denoiselab.edit import Evaluate, Sampler
-from denoiselab.evaluation import Evaluator, Setting, grey, mean_interval, read_colours, read_digits
+from denoiselab.edit import Edit, Evaluate, Sampler
+from denoiselab.evaluation import DigitClassifier, Evaluator, Setting, grey, mean_interval, read_colours, read_digits
 from denoiselab.figures import save_grid
 from denoiselab.jobs import image_path, load_image
 from denoiselab.runs import save_measured
@@ -58,6 +58,32 @@ def measure(
     if len(wrong):
         save_grid(wrong, picture, 10, title="samples that the judge reads as another digit")
     return study
+
+
+def read_images(edit: Edit, sampler: Sampler, directory: Path, judge: DigitClassifier) -> dict[str, dict[str, Any]]:
+    """What the judge reads in the images of a run, which are all there, by job, into metrics.json as "read".
+
+    Of each job "images", how many; "right", the share whose pictures are all read as asked for; "roles", the share by
+    role, of a job with several (the views of an anagram). Jobs of which not every prompt names one digit are left out,
+    and so is the colour, where prompts name one.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for job in edit.jobs(sampler):
+        asked = [edit.roles_read(job, n) for n in range(job.count)]
+        digits = {role: _asked([each[role] for each in asked])[0] for role in asked[0]}
+        if not digits or any(each is None for each in digits.values()):
+            continue
+        right = {}
+        for role, wanted in digits.items():
+            pictures = torch.stack([load_image(image_path(directory, job.name, n, role)) for n in range(job.count)])
+            right[role] = read_digits(judge, grey(pictures) if pictures.shape[1] == 3 else pictures) == wanted
+        together = torch.stack(list(right.values())).all(0)
+        found[job.name] = {"images": job.count, "right": float(together.double().mean())}
+        if len(right) > 1:
+            found[job.name]["roles"] = {role: float(each.double().mean()) for role, each in right.items()}
+    if found:
+        save_measured(directory, {"read": found})
+    return found
 
 
 def _asked(prompts: Sequence[str]) -> tuple[Tensor | None, Tensor | None]:

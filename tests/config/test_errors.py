@@ -35,9 +35,14 @@ ROOT_KEYS = "name, lever, seed, resume, beside, model, schedule, solver, data, c
         ("modle=class_unet", f"modle: unknown key; allowed are {ROOT_KEYS} (did you mean model?)"),
         (
             "model=class_unt",
-            "model=class_unt: allowed are class_unet, denoiser, digit_classifier, time_unet (did you mean class_unet?)",
+            "model=class_unt: allowed are class_unet, denoiser, digit_classifier, text_unet, time_unet, upscaler_unet "
+            "(did you mean class_unet?)",
         ),
-        ("data=mnits", "data=mnits: allowed are fashion_mnist, mnist, synthetic (did you mean mnist?)"),
+        (
+            "data=mnits",
+            "data=mnits: allowed are captioned_folder, coloured_mnist, fashion_mnist, mnist, synthetic "
+            "(did you mean mnist?)",
+        ),
         ("schedule=cosin", "schedule=cosin: allowed are additive, cosine, ddpm, flow (did you mean cosine?)"),
         ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean euler?)"),
         ("trainer=smok", "trainer=smok: allowed are ddp, default, smoke (did you mean smoke?)"),

@@ -306,13 +306,18 @@ MISTAKES = [
     ("class", "edit=hybrid edit.image=three edit.held=2", "edit.held=2: allowed is 0 to 1, a factor"),
     ("class", "edit=hybrid edit.held=1", "edit.held=1: allowed is nothing without an edit.image to hold"),
     # names
-    ("tiny", "edit=evaluate", "edit=evaluate: allowed is another: its judges know only digits"),
+    (
+        "tiny",
+        "edit=evaluate",
+        "edit.prompts='a high quality photo': allowed is prompts of one digit and one colour, which are red, green, "
+        "blue, yellow, white: its judges know no others",
+    ),
     ("class", "edit=upscale", "edit=upscale: allowed is an edit of one stage: digit models have no second"),
     ("class", "edit=anagrm", f"edit=anagrm: allowed are {', '.join(EDITS)} (did you mean anagram?)"),
     (
         "",
         "backbone=checkpont",
-        "backbone=checkpont: allowed are checkpoint, deepfloyd, tiny_if (did you mean checkpoint?)",
+        "backbone=checkpont: allowed are checkpoint, deepfloyd, text_digits, tiny_if (did you mean checkpoint?)",
     ),
     ("class", "solver=dpmp", "solver=dpmp: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean dpmpp?)"),
     (

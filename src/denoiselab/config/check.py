@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,16 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    if _takes_text(cfg.model):  # before what the model asks of the data is resolved
+    if _takes_text(str(OmegaConf.select(cfg, "model._target_"))):  # before what it asks of the data is resolved
         data = str(cfg.data._target_).rsplit(".")[-1]
-        require("resolution" in cfg.data, "data", data, "coloured_mnist or captioned_folder for model=text_unet")
+        require("resolution" in cfg.data, "data", data, "coloured_mnist or captioned_folder for a model of words")
     config = plain_container(cfg)
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
     if config["model"]["_target_"].endswith("ClassifierModule"):
         _check_classifier(config)
     else:
-        (_check_text_model if _takes_text(config["model"]) else _check_model)(config["model"])
+        (_check_text_model if _takes_text(config["model"]["_target_"]) else _check_model)(config["model"])
         _check_schedule(config["model"], config["schedule"], config["solver"])
     _check_data(config["data"])
     _check_trainer(config["trainer"])
@@ -107,8 +107,8 @@ def _check_model(model: dict[str, Any]) -> None:
     _check_optimizer(optimizer)
 
 
-def _takes_text(model: Mapping[str, Any]) -> bool:
-    return str(model["_target_"]).endswith(("TextModule", "UpscalerModule"))
+def _takes_text(target: str) -> bool:
+    return target.endswith(("TextModule", "UpscalerModule"))
 
 
 def _check_text_model(model: dict[str, Any]) -> None:
@@ -196,7 +196,7 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
     # eps says nothing of x_0 where there is no signal left, as at the noisiest time of rectified flow
     zero = path.get("zero_terminal_snr", False)
     flow = path["_target_"].endswith("RectifiedFlow")
-    text = _takes_text(model)
+    text = _takes_text(model["_target_"])
     require(
         not (text and (flow or zero)), "schedule", "flow" if flow else "zero_terminal_snr", "cosine or ddpm for text"
     )
@@ -340,7 +340,7 @@ def _check_beside(runs: list[str], grids: bool) -> None:
 
 def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
     key, classes = "callbacks.samples", config["model"]["net"].get("num_classes", 0)
-    scale, text = samples["guidance_scale"], _takes_text(config["model"])
+    scale, text = samples["guidance_scale"], _takes_text(config["model"]["_target_"])
     guides = bool(classes) or text
     require(guides or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by")
     require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")

@@ -65,6 +65,9 @@ class Anagram(Edit):
     def prompts_of(self, job: Job, image: int) -> list[str]:
         return [*self.prompts]
 
+    def roles_read(self, job: Job, image: int) -> dict[str, str]:
+        return {f"view{n}": prompt for n, prompt in enumerate(self.prompts)}
+
     def figure(self, sampler: Sampler, cell: Cells) -> Figure:
         rows = [[cell("anagram", n, f"view{view}") for n in range(self.count)] for view in range(len(self.views))]
         names = [view.name.replace("_", " ") for view in self.made_views(sampler)]
