@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": set(),
     "training": {"noise", "denoise", "sample", "nets", "evaluation", "figures", "checkpoint", "runs"},
     "backbones": {"noise", "denoise", "nets", "checkpoint"},
-    "evaluation": {"noise"},
+    "evaluation": {"noise", "data"},
     "figures": set(),
     "jobs": {"edit", "figures"},
     "studies": {"jobs", "edit", "evaluation", "figures", "runs", "data"},
@@ -199,6 +199,7 @@ def test_units_do_not_import_in_a_circle() -> None:
     ("module", "heavy"),
     [
         ("denoiselab", ["torch", "numpy", "lightning", "hydra", "omegaconf", "diffusers", "transformers"]),
+        ("denoiselab.data.words", ["torch", "numpy", "lightning"]),
         ("denoiselab.config", ["torch", "torchvision", "lightning", "diffusers", "transformers", "wandb"]),
         (
             "denoiselab.nets, denoiselab.sample",

@@ -1,5 +1,6 @@
 """How good the pictures are: digit classifiers and what they say of samples; how well pictures are denoised."""
 
+from denoiselab.evaluation.coloured import grey, read_colours
 from denoiselab.evaluation.denoising import Denoised, denoising_quality
 from denoiselab.evaluation.digits import (
     DigitClassifier,
@@ -22,9 +23,11 @@ __all__ = [
     "denoising_quality",
     "features",
     "frechet_distance",
+    "grey",
     "load_digits",
     "plain_values",
     "psnr",
+    "read_colours",
     "read_digits",
     "save_digits",
 ]
