@@ -11,6 +11,7 @@ from denoiselab.evaluation.digits import (
     save_digits,
 )
 from denoiselab.evaluation.fidelity import frechet_distance
+from denoiselab.evaluation.intervals import mean_interval
 from denoiselab.evaluation.psnr import psnr
 from denoiselab.evaluation.samples import Evaluator, Setting, plain_values
 
@@ -25,6 +26,7 @@ __all__ = [
     "frechet_distance",
     "grey",
     "load_digits",
+    "mean_interval",
     "plain_values",
     "psnr",
     "read_colours",
