@@ -103,6 +103,7 @@ def save_stage_1(
     """Writes an `IFPipeline`."""
     from diffusers import DDPMScheduler, IFPipeline
 
+    _show_no_bars()
     pipeline: Any = IFPipeline(
         unet=unet,
         scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[0]),
@@ -117,6 +118,7 @@ def save_stage_2(
     """Writes an `IFSuperResolutionPipeline`."""
     from diffusers import DDPMScheduler, IFSuperResolutionPipeline
 
+    _show_no_bars()
     pipeline: Any = IFSuperResolutionPipeline(
         unet=unet,
         scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[1]),
@@ -124,6 +126,13 @@ def save_stage_2(
         **_text_parts(tokenizer, text_encoder),
     )
     pipeline.save_pretrained(directory)
+
+
+def _show_no_bars() -> None:
+    """Of files that take milliseconds."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def _text_parts(tokenizer: T5Tokenizer, text_encoder: T5EncoderModel) -> dict[str, Any]:

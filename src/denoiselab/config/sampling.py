@@ -83,8 +83,9 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
     record["config"] = EARLIER | record["config"]
-    if edit["name"] == "generate":
-        edit.setdefault("shift", 1.0)
+    for name, key, before in (("generate", "shift", 1.0), ("anagram", "best_of", 1)):
+        if edit["name"] == name:
+            edit.setdefault(key, before)
     return record  # type: ignore[no-any-return]
 
 
@@ -231,7 +232,7 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
             allowed = f"a digit from 0 to {classes - 1}, or '' for none" if classes else "'': this model takes no class"
             require(prompt in known, key, repr(prompt), allowed)
         require(bool(classes) or edit["name"] != "encode", "edit", "encode", "another: this model takes no class")
-    for key in ("count", "every", "jump", "resamples"):
+    for key in ("count", "every", "jump", "resamples", "best_of"):
         require(edit.get(key, 1) > 0, f"edit.{key}", edit.get(key), "1 or more")
     several = bool(edit.get("guidance_scales"))
     for scale in edit["guidance_scales"] if several else [edit.get("guidance_scale")]:

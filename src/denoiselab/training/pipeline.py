@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning as L
 
-from denoiselab.training.text import TextModule
+from denoiselab.training.text import TextModule, UpscalerModule
 
 
 class Pipeline(L.Callback):
@@ -27,4 +27,7 @@ class Pipeline(L.Callback):
             path = self.directory / "pipeline"
             pl_module.net.save_pipeline(path)
             if trainer.current_epoch + 1 == trainer.max_epochs:
-                print(f"pipeline: python sample.py backbone=deepfloyd backbone.path={path} edit=generate")
+                stage_1 = f"backbone.path={path} edit=generate"
+                stage_2 = f"backbone.path=STAGE_1 backbone.upscaler_path={path} edit=upscale"
+                use = stage_2 if isinstance(pl_module, UpscalerModule) else stage_1
+                print(f"pipeline: python sample.py backbone=text_digits {use}")
