@@ -199,7 +199,7 @@ def test_units_do_not_import_in_a_circle() -> None:
     ("module", "heavy"),
     [
         ("denoiselab", ["torch", "numpy", "lightning", "hydra", "omegaconf", "diffusers", "transformers"]),
-        ("denoiselab.data.words", ["torch", "numpy", "lightning"]),
+        ("denoiselab.data.words, denoiselab.data.rows", ["torch", "numpy", "lightning"]),
         ("denoiselab.config", ["torch", "torchvision", "lightning", "diffusers", "transformers", "wandb"]),
         (
             "denoiselab.nets, denoiselab.sample",

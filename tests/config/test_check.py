@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from composing import TINY, answer, checked
+from composing import TINY, answer, checked, composed, line_of
 from omegaconf import OmegaConf
 
 from denoiselab.config import ConfigError, check, same_config, save_config, train_config
+from denoiselab.config.check import check_data, check_pair, plain_container
 
 TIME = "model=time_unet"
 DENOISER = ("model=denoiser", "schedule=additive")
@@ -164,6 +166,16 @@ MISTAKES = [
     (["data.batch_size=0"], "data.batch_size=0: allowed is 1 to 60000 images per rank"),
     (["data.val_size=0"], "data.val_size=0: allowed is 1 to 10000 images"),
     (["data.steps_per_epoch=0"], "data.steps_per_epoch=0: allowed is null (all) or 1 to 937"),
+    *(
+        (words, f"data={words[-1].partition('=')[2]}: allowed with model={model} are mnist, fashion_mnist, synthetic")
+        for model, words in (
+            ("class_unet", ["data=coloured_mnist"]),
+            ("class_unet", ["data=captioned_folder"]),
+            ("time_unet", [TIME, "data=coloured_mnist"]),
+            ("denoiser", [*DENOISER, "data=captioned_folder"]),
+            ("digit_classifier", ["experiment=digit_judge", "data=coloured_mnist"]),
+        )
+    ),
     (["data=synthetic", "data.size=3"], "data.size=3: allowed is 10 or more, an image of each class"),
     (["trainer.max_epochs=0"], "trainer.max_epochs=0: allowed is a positive number of epochs"),
     (["trainer.devices=-1"], "trainer.devices=-1: allowed is auto or a number > 0"),
@@ -190,6 +202,73 @@ MISTAKES = [
 @pytest.mark.parametrize(("words", "line"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
 def test_a_value_out_of_range_is_named(words: list[str], line: str) -> None:
     assert answer(*words) == line
+
+
+# --- data with captions ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", ["MNIST", "FashionMNIST", "Synthetic"])
+@pytest.mark.parametrize(("model", "name"), [("TextModule", "text_unet"), ("UpscalerModule", "upscaler_unet")])
+def test_models_of_captions_take_data_with_captions(model: str, name: str, data: str) -> None:
+    names = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist", "Synthetic": "synthetic"}
+    model, data, given = f"denoiselab.training.{model}", f"denoiselab.data.{data}", names[data]
+    line = line_of(lambda: check_pair(model, data))
+    assert line == f"data={given}: allowed with model={name} are coloured_mnist, captioned_folder"
+    for fits in ("ColouredMNIST", "CaptionedFolder"):
+        check_pair(model, f"denoiselab.data.{fits}")
+
+
+def data_answer(choice: str, *words: str) -> str:
+    """The line that this data is answered with, whatever the model; "" where all is well."""
+    data = plain_container(composed(f"data={choice}", *words).data)
+    try:
+        check_data(data)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_digits_have_32_or_64_pixels() -> None:
+    assert data_answer("coloured_mnist") == data_answer("coloured_mnist", "data.resolution=64") == ""
+    line = "data.resolution=28: allowed is 32 or 64"
+    assert data_answer("coloured_mnist", "data.resolution=28") == line
+    line = "data.val_size=10001: allowed is 1 to 10000 images"
+    assert data_answer("coloured_mnist", "data.val_size=10001") == line
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of twenty pictures that nobody has opened yet, of which the last has no caption."""
+    for i in range(20):
+        (tmp_path / f"{i}.png").touch()
+    lines = [json.dumps({"file_name": f"{i}.png", "text": "" if i == 19 else "a dot"}) for i in range(20)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+SKIP = "data.bad_rows=skip"
+SMALL = ("data.batch_size=4", "data.val_size=4")
+FOLDERS = [
+    ([SKIP, *SMALL], ""),
+    (SMALL, "data.captions={}/metadata.jsonl: bad are 1 of 20 rows (line 20 has an empty caption); " + SKIP),
+    ([SKIP], "data.batch_size=32: allowed is 1 to 3 images per rank"),
+    ([SKIP, "data.val_size=19"], "data.val_size=19: allowed is 1 to 18 images"),
+    ([SKIP, *SMALL, "data.steps_per_epoch=4"], "data.steps_per_epoch=4: allowed is null (all) or 1 to 3"),
+    ([SKIP, *SMALL, "data.resolution=20"], "data.resolution=20: allowed is a multiple of 8, 16 or more"),
+    (["data.bad_rows=skipp"], "data.bad_rows=skipp: allowed are refuse, skip (did you mean skip?)"),
+    (["data.captions=x.jsonl"], "data.captions={}/x.jsonl: allowed is a captions file; No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), FOLDERS, ids=[" ".join(words) for words, _ in FOLDERS])
+def test_a_folder_of_pictures_is_checked_row_by_row(words: list[str], line: str, pictures: Path) -> None:
+    said = data_answer("captioned_folder", f"data.folder={pictures}", *words)
+    assert said.removesuffix(" leaves them out") == line.format(pictures)
+
+
+def test_a_folder_of_pictures_has_no_default() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.folder: a value is required and none was given$"):
+        data_answer("captioned_folder")
 
 
 def test_an_experiments_own_epochs_are_cut_and_end_with_the_last() -> None:

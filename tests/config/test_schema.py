@@ -47,6 +47,8 @@ def group_files(group: str) -> list[str]:
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in SAMPLE_SCHEMAS)
 EXPERIMENTS = group_files("experiment")
 CHOICES = [(group, name) for group in GROUPS if group not in ("experiment", "sweep") for name in group_files(group)]
+# Those whose model takes captions, and that need files of one's own.
+CHOICES = [choice for choice in CHOICES if choice not in (("data", "coloured_mnist"), ("data", "captioned_folder"))]
 # A choice that goes with another model or schedule than the default ones.
 COMPANIONS = {
     ("model", "denoiser"): ["schedule=additive"],
@@ -78,6 +80,8 @@ def targets() -> list[tuple[str, str, type]]:
         ("logger", "denoiselab.training.wandb_logger", WandbConfig),
         ("data", "denoiselab.data.MNIST", SCHEMAS["data"]["downloaded"]),
         ("data", "denoiselab.data.FashionMNIST", SCHEMAS["data"]["downloaded"]),
+        ("data", "denoiselab.data.ColouredMNIST", SCHEMAS["data"]["coloured_mnist"]),
+        ("data", "denoiselab.data.CaptionedFolder", SCHEMAS["data"]["captioned_folder"]),
         ("data", "denoiselab.data.Synthetic", SCHEMAS["data"]["synthetic"]),
     ]
     found += [("model", schema._target_, schema) for schema in SCHEMAS["model"].values()]  # type: ignore[attr-defined]

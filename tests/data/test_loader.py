@@ -44,6 +44,18 @@ def test_white_is_one_and_black_is_zero() -> None:
     assert torch.equal(x.flatten(), labels.float())
 
 
+def test_loaders_show_what_is_rendered_of_images_and_labels() -> None:
+    def render(images: Tensor, labels: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        return (images[:, :, :1] * 100 + labels.reshape(-1, 1, 1, 1)).float()
+
+    x, labels = loader(render=render).batch(5)
+    assert x.shape == (4, 1, 1, 3)
+    assert torch.equal(x, render(*(each[labels] for each in numbered())))
+    for x, labels, _ in IndexedLoader(*numbered(), 8, render=render):
+        assert torch.equal(x, render(*(each[labels] for each in numbered())))
+
+
 @given(**sizes, history=st.lists(st.integers(0, 200), max_size=5))
 def test_a_batch_does_not_depend_on_what_was_asked_before(
     batch_size: int, seed: int, step: int, history: list[int]

@@ -18,14 +18,15 @@ def test_a_model_agrees_most_with_the_picture_of_the_prompt(low: float) -> None:
     pictures = torch.stack([picture("a"), (picture("a") + picture("b")) / 2, picture("b"), picture("")])
     condition, unconditional = toy.condition(["a"] * 4), toy.condition([""])
     assert condition is not None and unconditional is not None
-    scores = agreement(toy.denoiser, toy.pixels(pictures), condition, unconditional, ImageNoise(0, [7] * 4, "agreement"))
+    noise = ImageNoise(0, [7] * 4, "agreement")
+    scores = agreement(toy.denoiser, toy.pixels(pictures), condition, unconditional, noise)
     assert scores[0] == scores.max() > 0
     assert scores[0] > scores[1] > scores[2]
     assert scores[3] == scores.min() < 0  # without a prompt it is estimated exactly
 
 
 def test_the_score_is_the_difference_of_the_errors_of_eps() -> None:
-    """The toy's estimate of x_0 is its prompt's picture, so that its error of eps is alpha / sigma times that of x_0."""
+    """The toy believes in its prompt's picture, so that its error of eps is alpha / sigma times that of x_0."""
     toy = Toy(RectifiedFlow())
     noise = ImageNoise(0, [0], "agreement")
     condition, unconditional = toy.condition(["a"]), toy.condition([""])

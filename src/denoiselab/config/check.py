@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from denoiselab.data.collection import DataError
+from denoiselab.data.rows import BAD_ROWS, read_rows
 from denoiselab.nearest import nearest
 from denoiselab.runs import read_losses, run_label, sample_grids
 
@@ -18,6 +20,17 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 CLASSES = 10  # of every data set here
 FEWEST_SAMPLES = 10  # that an evaluation can make anything of
 MNIST_SIZES = 60_000, 10_000  # training and test images, of Fashion-MNIST too
+# Choices of conf/data by their targets, of those whose pictures have captions and of the others.
+CAPTIONED = {"ColouredMNIST": "coloured_mnist", "CaptionedFolder": "captioned_folder"}
+LABELLED = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist", "Synthetic": "synthetic"}
+# Choices of conf/model by their targets, of those that take captions and of the others.
+TEXT_MODELS = {"TextModule": "text_unet", "UpscalerModule": "upscaler_unet"}
+LABEL_MODELS = {
+    "OneStepModule": "denoiser",
+    "TimeModule": "time_unet",
+    "ClassModule": "class_unet",
+    "ClassifierModule": "digit_classifier",
+}
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")  # not mps, which has no float64 for the coefficients
 
 
@@ -48,9 +61,7 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: naming key, value and what is allowed.
     """
-    if _takes_text(str(OmegaConf.select(cfg, "model._target_"))):  # before what it asks of the data is resolved
-        data = str(cfg.data._target_).rsplit(".")[-1]
-        require("resolution" in cfg.data, "data", data, "coloured_mnist or captioned_folder for a model of words")
+    check_pair(OmegaConf.select(cfg, "model._target_"), OmegaConf.select(cfg, "data._target_"))
     config = plain_container(cfg)
     require(0 <= config["seed"] < 2**32, "seed", config["seed"], "0 to 4294967295")
     require(bool(config["name"]), "name", repr(config["name"]), "a word, it names the run's directory")
@@ -59,7 +70,7 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     else:
         (_check_text_model if _takes_text(config["model"]["_target_"]) else _check_model)(config["model"])
         _check_schedule(config["model"], config["schedule"], config["solver"])
-    _check_data(config["data"])
+    check_data(config["data"])
     _check_trainer(config["trainer"])
     _check_callbacks(config, set(asked))
     return config
@@ -108,7 +119,7 @@ def _check_model(model: dict[str, Any]) -> None:
 
 
 def _takes_text(target: str) -> bool:
-    return target.endswith(("TextModule", "UpscalerModule"))
+    return target.rsplit(".")[-1] in TEXT_MODELS
 
 
 def _check_text_model(model: dict[str, Any]) -> None:
@@ -244,15 +255,46 @@ def check_ranks(key: str, node: dict[str, Any]) -> None:
         require(ranks == started, f"{key}.devices", devices, allowed)
 
 
-def _check_data(data: dict[str, Any]) -> None:
-    if "size" in data:
-        require(data["size"] >= 10, "data.size", data["size"], "10 or more, an image of each class")
-    train, test = (data["size"], data["size"]) if "size" in data else MNIST_SIZES
+def check_pair(model: str | None, data: str | None) -> None:
+    """Raises ConfigError for a model and data, given by their targets, of which only one is about captions."""
+    kind, shown = (str(target).rsplit(".")[-1] for target in (model, data))
+    allowed = CAPTIONED if kind in TEXT_MODELS else LABELLED
+    if kind in TEXT_MODELS | LABEL_MODELS and shown in CAPTIONED | LABELLED and shown not in allowed:
+        given, name = (CAPTIONED | LABELLED)[shown], (TEXT_MODELS | LABEL_MODELS)[kind]
+        raise ConfigError(f"data={given}: allowed with model={name} are {', '.join(allowed.values())}")
+
+
+def check_data(data: dict[str, Any]) -> None:
+    """Raises ConfigError for a value out of its range, or a captions file that cannot be used."""
+    kind = data["_target_"].rsplit(".")[-1]
+    if kind == "ColouredMNIST":
+        require(data["resolution"] in (32, 64), "data.resolution", data["resolution"], "32 or 64")
+    if kind == "CaptionedFolder":
+        train, test = _check_folder(data)
+    else:
+        if "size" in data:
+            require(data["size"] >= 10, "data.size", data["size"], "10 or more, an image of each class")
+        train, test = (data["size"], data["size"]) if "size" in data else MNIST_SIZES
     batch, validation, steps = data["batch_size"], data["val_size"], data["steps_per_epoch"]
-    require(1 <= batch <= train, "data.batch_size", batch, f"1 to {train} images per rank")
     require(1 <= validation <= test, "data.val_size", validation, f"1 to {test} images")
+    require(1 <= batch <= train, "data.batch_size", batch, f"1 to {train} images per rank")
     most = train // batch
     require(steps is None or 1 <= steps <= most, "data.steps_per_epoch", steps, f"null (all) or 1 to {most}")
+
+
+def _check_folder(data: dict[str, Any]) -> tuple[int, int]:
+    """The number of training images, and how many could be held out. A picture may still turn out to be damaged."""
+    resolution = data["resolution"]
+    good = resolution >= 16 and resolution % 8 == 0
+    require(good, "data.resolution", resolution, "a multiple of 8, 16 or more")
+    one_of("data.bad_rows", data["bad_rows"], BAD_ROWS)
+    try:
+        rows = read_rows(data["folder"], data["captions"])
+        rows.accept(data["bad_rows"])
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    count = len(rows.pictures)
+    return count - data["val_size"], count - 1
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:

@@ -228,6 +228,15 @@ class ColouredMNISTConfig(DownloadedDataConfig):
 
 
 @dataclass
+class CaptionedFolderConfig(DataConfig):
+    _target_: str = "denoiselab.data.CaptionedFolder"
+    folder: str = MISSING
+    captions: str = MISSING
+    resolution: int = MISSING
+    bad_rows: str = MISSING
+
+
+@dataclass
 class SyntheticDataConfig(DataConfig):
     _target_: str = "denoiselab.data.Synthetic"
     size: int = MISSING
@@ -431,6 +440,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "data": {
         "downloaded": DownloadedDataConfig,
         "coloured_mnist": ColouredMNISTConfig,
+        "captioned_folder": CaptionedFolderConfig,
         "synthetic": SyntheticDataConfig,
     },
     "callbacks": {"all": CallbacksConfig},

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from denoiselab.data.captioned import Captioned, ColouredMNIST
+    from denoiselab.data.captioned import Captioned, CaptionedFolder, ColouredMNIST
     from denoiselab.data.collection import FASHION_MNIST_FILES, MNIST_FILES, Collection, DataError
     from denoiselab.data.loader import IndexedLoader, StepLoader
     from denoiselab.data.module import MNIST, FashionMNIST, ImageDataModule, Synthetic
@@ -17,6 +17,7 @@ __all__ = [
     "MNIST",
     "MNIST_FILES",
     "Captioned",
+    "CaptionedFolder",
     "Collection",
     "ColouredMNIST",
     "DataError",
@@ -30,7 +31,7 @@ __all__ = [
 
 # Imported when asked for (PEP 562): `denoiselab.data.pictures` is used before torch is.
 _HOMES = {
-    "captioned": ("Captioned", "ColouredMNIST"),
+    "captioned": ("Captioned", "CaptionedFolder", "ColouredMNIST"),
     "collection": ("FASHION_MNIST_FILES", "MNIST_FILES", "Collection", "DataError"),
     "loader": ("IndexedLoader", "StepLoader"),
     "module": ("MNIST", "FashionMNIST", "ImageDataModule", "Synthetic"),
