@@ -89,7 +89,9 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         source.check(first, second, kind.network)
         source.encode(prompts_to_encode(config), first)
         if config["edit"]["name"] == "evaluate":
-            reference_data(config).prepare_data()
+            from denoiselab.studies import reference
+
+            reference(config["edit"]["data_root"]).prepare_data()
     one = (where["devices"], where["num_nodes"]) == (1, 1)
     fabric = Fabric(**where, strategy="auto" if one else DDPStrategy(timeout=timedelta(weeks=1)))
     fabric.launch()
@@ -149,13 +151,10 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
 
 def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> tuple[Path, dict[str, float]]:
     """Measures the samples; returns the picture of what was found, and the numbers as JOB/NAME."""
-    from denoiselab.evaluation import Evaluator, plain_values
+    from denoiselab.evaluation import plain_values
     from denoiselab.figures import study_figure, study_table
-    from denoiselab.studies import measure
+    from denoiselab.studies import evaluator_of, measure
 
-    data = reference_data(config)
-    data.setup()
-    splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
     backbone = sampler.backbone
     run, trained, epoch = training_of(config["backbone"], backbone)
     about = {
@@ -170,7 +169,8 @@ def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -
         "guidance_interval": config["guidance_interval"],
         "guidance_rescale": config["guidance_rescale"],
     }
-    study = measure(edit, sampler, directory, Evaluator(*splits, device=backbone.device), about)
+    evaluator = evaluator_of(config["edit"]["data_root"], backbone.device)
+    study = measure(edit, sampler, directory, evaluator, about)
     print(study_table(study))
     path = directory / "figures" / "quality.png"
     study_figure(path, study, [read_measured(Path(run)) for run in config["beside"]])
@@ -205,13 +205,6 @@ def training_of(node: dict[str, Any], backbone: Any) -> tuple[Path, dict[str, An
         return Path(node["run"]), backbone.trained, backbone.epoch
     run = Path(node["path"]).parent
     return run, read_config(run), last_epoch(run)
-
-
-def reference_data(config: dict[str, Any]) -> Any:
-    """The MNIST that samples are measured against."""
-    from denoiselab.data import MNIST
-
-    return MNIST(config["edit"]["data_root"], batch_size=1, seed=0, val_size=1)
 
 
 def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,10 +26,20 @@ from denoiselab.config.sampling import sample_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-TINY = ("data=synthetic", "model.net.width=4", "trainer=smoke", "trainer.accelerator=cpu", "trainer.progress_bar=false")
+SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "trainer.progress_bar=false")
+TINY = ("data=synthetic", "model.net.width=4", *SMOKE)
+TINY_NET = ("model.net.widths=[8,8]", "model.net.groups=4", "model.net.head_width=8", "model.net.text_width=16")
 
 register()
 register("sample", SampleConfig, SAMPLE_SCHEMAS)
+
+
+def tiny(words: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """The words that make the training that others ask for tiny; `folder` has pictures with captions (conftest)."""
+    if not any(word.startswith("experiment=text") for word in words):
+        return TINY
+    resolution = 64 if "experiment=text_digits_upscaler" in words else 32
+    return ("data=captioned_folder", f"data.folder={folder}", f"data.resolution={resolution}", *TINY_NET, *SMOKE)
 
 
 def load_script(name: str) -> ModuleType:

@@ -4,6 +4,7 @@ once a session where they are asked for: DeepFloyd IF in miniature, and digit mo
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +40,33 @@ def cache(tiny_if: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingC
     return cache
 
 
-def trained(directory: Path, experiment: str) -> Path:
-    """The directory of a digit model of three steps."""
-    from composing import TINY, checked, load_script
+@pytest.fixture(scope="session")
+def captioned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn digits in colours of 32 x 32, two of each, with their captions: data=captioned_folder."""
+    from torchvision.utils import save_image
+
+    from denoiselab.data.pictures import load_picture
+    from denoiselab.data.words import COLOURS, DIGITS, captions
+
+    folder, lines = tmp_path_factory.mktemp("captioned"), []
+    for n, colour in enumerate([*COLOURS] * 4):
+        colours = torch.tensor(COLOURS[colour]) / 255
+        save_image(load_picture(DIGITS[n // 2], (3, 32, 32)) * colours[:, None, None], folder / f"{n}.png")
+        lines.append(json.dumps({"file_name": f"{n}.png", "text": captions(n // 2, colour)}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def trained(directory: Path, experiment: str, folder: Path = Path(), batch: int = 16) -> Path:
+    """The directory of a model of three steps; one of text is trained on the pictures in `folder`."""
+    from composing import checked, load_script, tiny
 
     from denoiselab.config import save_config
 
-    few = ("logger=none", "data.batch_size=16", "data.val_size=16", "callbacks.samples=null")
-    config = checked(f"experiment={experiment}", *TINY, *few)
+    words = [f"experiment={experiment}", "logger=none"]
+    few = [f"data.batch_size={batch}", f"data.val_size={batch}"]
+    few.append(f"callbacks.{'upscaled' if experiment.endswith('upscaler') else 'samples'}=null")
+    config = checked(*words, *tiny(words, folder), *few)
     save_config(config, directory)
     load_script("train").train(config, directory, None)
     return directory
@@ -69,6 +89,18 @@ def one_step_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory of train.py: a single-step denoiser."""
     directory = tmp_path_factory.mktemp("trained") / "one_step"
     return trained(directory, "denoiser")
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory: pytest.TempPathFactory, captioned_folder: Path) -> Path:
+    """A run directory of train.py: a text-to-image model of 32 x 32 pixels."""
+    return trained(tmp_path_factory.mktemp("trained") / "text", "text_digits", captioned_folder, batch=4)
+
+
+@pytest.fixture(scope="session")
+def upscaler_run(tmp_path_factory: pytest.TempPathFactory, captioned_folder: Path) -> Path:
+    """A run directory of train.py: a stage II of 32 to 64 pixels."""
+    return trained(tmp_path_factory.mktemp("trained") / "upscaler", "text_digits_upscaler", captioned_folder, batch=4)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from composing import ROOT, TINY, checked, composed, load_script, load_train, run_train
+from composing import ROOT, checked, composed, load_script, load_train, run_train, tiny
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -50,12 +50,14 @@ def test_every_command_is_of_a_kind_that_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("words", PLAIN, ids=" ".join)
-def test_a_training_command_runs(words: list[str], tmp_path: Path) -> None:
+def test_a_training_command_runs(words: list[str], tmp_path: Path, captioned_folder: Path) -> None:
     """As it stands it is composed and checked; cut to a few steps on drawn data it is run."""
+    words = [word.replace("MY_PICTURES", str(captioned_folder)) for word in words]
     checked(*words)
     # The last word wins; an asked list of epochs must fit the run, so it stays out of the short one.
     short = [word for word in words if not word.startswith(LISTS)]
-    config = checked(*short, *TINY, "logger=none")
+    few = ["data.batch_size=4", "data.val_size=4"] if any("text" in word for word in words) else []
+    config = checked(*short, *tiny(words, captioned_folder), *few, "logger=none")
     assert load_train().train(config, tmp_path, None) > 0
     assert (tmp_path / "figures" / "loss.png").exists()
 
@@ -87,7 +89,7 @@ def test_a_sampling_sweep_is_composed(words: list[str], class_run: Path) -> None
 
 @pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] not in ("-m", "--help")], ids=" ".join)
 def test_a_sampling_command_runs(
-    words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
+    words: list[str], class_run: Path, text_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
     script = load_script("sample")
@@ -98,8 +100,8 @@ def test_a_sampling_command_runs(
         long = ("backbone.size", "fabric.devices", "edit.steps", "edit.samples", "beside")
         given = [word for word in words if not word.startswith(long)]
         few = [] if any(word.startswith(("times", "edit=sdedit", "edit=iterative")) for word in words) else SHORT
-        tiny = [f"backbone.folder={tiny_if}", f"backbone.cache={tmp_path / 'cache'}"]
-        mine = tiny if "backbone=tiny_if" in words else []
+        mine = [f"backbone.folder={tiny_if}"] if "backbone=tiny_if" in words else []
+        mine += [f"backbone.cache={tmp_path / 'cache'}"] if mine or "backbone=text_digits" in words else []
         small = [] if "edit=sdedit" in words or "edit=inpaint" in words or "edit=upscale" in words else ["edit.count=1"]
         small = [] if "edit=iterative" in words or "edit=encode" in words else small
         if "edit=evaluate" in words:
@@ -109,13 +111,20 @@ def test_a_sampling_command_runs(
         assert script.sample(config, folder) == 0
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()
 
+    if "backbone=text_digits" in words:
+        words = [re.sub(r"=outputs/train/text_digits/DATE_TIME", f"={text_run}", word) for word in words]
+        if any("upscaler" in word for word in words):
+            upscaler = request.getfixturevalue("upscaler_run")
+            words = [re.sub(r"=outputs/train/text_digits_upscaler/DATE_TIME", f"={upscaler}", word) for word in words]
     words = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in words]
     if "backbone=deepfloyd" in words:
         checked(*[word for word in words if not word.startswith("edit.run")], script="sample")
         words = ["backbone=tiny_if" if word == "backbone=deepfloyd" else word for word in words]
     if any("outputs/sample/anagram/DATE_TIME" in word for word in words):
-        backbone = "backbone=tiny_if" if "edit=upscale" in words else f"backbone.run={class_run}"
-        run(tmp_path / "before", backbone, "edit=anagram")
+        backbone = ["backbone=tiny_if" if "edit=upscale" in words else f"backbone.run={class_run}"]
+        if "backbone=text_digits" in words:
+            backbone = [word for word in words if word.startswith("backbone")]
+        run(tmp_path / "before", *backbone, "edit=anagram")
         words = [word.replace("outputs/sample/anagram/DATE_TIME", str(tmp_path / "before")) for word in words]
     if words[0].startswith("from_run="):
         # sample() writes its run.json before main() would, so this is the whole of what from_run reads

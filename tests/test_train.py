@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from composing import CONF, TINY, answer, checked, load_train, run_train
+from composing import CONF, TINY, answer, checked, load_train, run_train, tiny
 from hydra.errors import InstantiationException
 from PIL import Image
 
@@ -79,7 +79,7 @@ def run(directory: Path, *words: str) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
+def finished(tmp_path_factory: pytest.TempPathFactory, captioned_folder: Path) -> Callable[..., Finished]:
     """The smoke run of an experiment, made once."""
     runs: dict[tuple[str, ...], Finished] = {}
 
@@ -87,15 +87,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished
         key = (experiment, *words)
         if key not in runs:
             directory = tmp_path_factory.mktemp(experiment)
-            others = ("logger=none", "data.batch_size=16", "data.val_size=16", *words)
-            runs[key] = run(directory, f"experiment={experiment}", *TINY, *others)
+            asked = [f"experiment={experiment}", "logger=none", *words]
+            few = 4 if experiment.startswith("text") else 16
+            others = (f"data.batch_size={few}", f"data.val_size={few}", *words)
+            runs[key] = run(directory, *asked, *tiny(asked, captioned_folder), *others)
         return runs[key]
 
     return get
 
 
-def grid_size(columns: int, rows: int) -> tuple[int, int]:
-    return columns * (SIDE + PADDING) + PADDING, rows * (SIDE + PADDING) + PADDING
+def grid_size(columns: int, rows: int, side: int = SIDE) -> tuple[int, int]:
+    return columns * (side + PADDING) + PADDING, rows * (side + PADDING) + PADDING
 
 
 # Of each picture that an experiment leaves after epoch 1: (columns, rows) of its grid.
@@ -109,7 +111,12 @@ CLASS = {"samples_epoch_001": GRID, "zero_class_epoch_001": GRID, "beside_epoch_
 DIGITS: dict[str, tuple[int, int] | None] = {"misread": None}
 
 
+TEXT = {"text_digits": {"samples_epoch_001": GRID}, "text_digits_upscaler": {"upscaled_epoch_001": (4, 3)}}
+
+
 def grids(experiment: str) -> Mapping[str, tuple[int, int] | None]:
+    if experiment in TEXT:
+        return TEXT[experiment]
     if experiment.startswith("digit"):
         return DIGITS
     if experiment.startswith("denoiser"):
@@ -129,13 +136,15 @@ def test_a_smoke_run_leaves_the_whole_directory(finished: Callable[..., Finished
     assert {path.name for path in figures.iterdir()} == expected
     for name, cells in pictures.items():
         with Image.open(figures / f"{name}.png") as picture:
-            assert picture.mode == "L", name
-            assert cells is None or picture.size == grid_size(*cells), name
+            side = {"text_digits": 32, "text_digits_upscaler": 64}.get(experiment, SIDE)
+            assert picture.mode == ("L" if side == SIDE else "RGB"), name
+            assert cells is None or picture.size == grid_size(*cells, side), name
     if animation:
         with Image.open(figures / "samples.gif") as gif:
             assert gif.n_frames > 1  # type: ignore[attr-defined]
     names = {"config.yaml", "metrics.csv", "checkpoints", "figures"} | measured
     names |= {"classifier.safetensors"} if experiment.startswith("digit") else set()
+    names |= {"pipeline"} if experiment.startswith("text") else set()
     assert {path.name for path in done.directory.iterdir()} == names
     assert {path.name for path in (done.directory / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from denoiselab.data import MNIST
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import Edit, Evaluate, Sampler
 from denoiselab.evaluation import DigitClassifier, Evaluator, Setting, grey, mean_interval, read_colours, read_digits
@@ -21,6 +23,19 @@ from denoiselab.jobs import image_path, load_image
 from denoiselab.runs import save_measured
 
 MISREAD = 60  # of a run, shown at most
+
+
+def reference(root: str) -> MNIST:
+    """The MNIST in a data folder, which samples are measured against."""
+    return MNIST(root, batch_size=1, seed=0, val_size=1)
+
+
+@cache
+def evaluator_of(root: str, device: torch.device) -> Evaluator:
+    """The Evaluator of the MNIST in a data folder, made once in a process: the jobs of a sweep share its floors."""
+    data = reference(root)
+    data.setup()
+    return Evaluator(data.train_images, data.train_labels, data.test_images, data.test_labels, device=device)
 
 
 def measure(

@@ -140,6 +140,7 @@ class SampleQuality(L.Callback):
         self.solver, self.samples, self.steps = solver, samples, steps
         self.guidance_scales, self.guidance_interval = guidance_scales, guidance_interval
         self.batch_size = batch_size
+        self._evaluator: Evaluator | None = None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, PixelModule)
@@ -190,8 +191,10 @@ class SampleQuality(L.Callback):
     def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
         """Writes what is measured of the samples at each scale into metrics.json, quality.png and the loggers."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-        evaluator = Evaluator(*splits, device=module.device)
+        if self._evaluator is None:  # once, for its floors
+            splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+            self._evaluator = Evaluator(*splits, device=module.device)
+        evaluator = self._evaluator
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
         epoch = trainer.current_epoch + 1
         rows = [
