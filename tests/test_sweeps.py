@@ -100,10 +100,10 @@ def test_a_sweep_draws_what_its_runs_have_measured(tmp_path: Path) -> None:
         "logger=none",
         "hydra.sweep.dir=study",
     )
-    words += ("lever=class_coupling", "seed=0,1")
+    words += ("lever=uniform_times", "seed=0,1")
     done = run_train("-m", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [config["lever"] for config in configs(tmp_path)] == ["class_coupling"] * 2
+    assert [config["lever"] for config in configs(tmp_path)] == ["uniform_times"] * 2
     assert done.stdout.count("study: study/quality.png") == 2
     with Image.open(tmp_path / "study" / "quality.png") as picture:
         assert picture.size == (1800, 600)

@@ -328,6 +328,39 @@ def test_a_signal_in_a_jobs_last_epoch_ends_the_sweep(tmp_path: Path, monkeypatc
     assert (tmp_path / "job" / "checkpoints" / "last.ckpt").exists()
 
 
+def text_words(folder: Path, *words: str) -> list[str]:
+    asked = ["experiment=text_digits", "logger=none", "data.batch_size=4", "data.val_size=4", *words]
+    return [*asked[:2], *tiny(asked, folder), *asked[2:]]
+
+
+def test_a_text_run_that_was_stopped_ends_with_the_same_weights(
+    tmp_path: Path, captioned_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = text_words(captioned_folder, "callbacks.samples=null", "trainer.max_epochs=2")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run(whole, *words)
+    with monkeypatch.context() as patched:
+        patched.setattr(LossCurve, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        run(stopped, *words)
+    assert len(rows_with(stopped, "loss")) == STEPS
+    run(stopped, f"resume={stopped}")
+    expected, got = (
+        torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in (whole, stopped)
+    )
+    assert expected.keys() == got.keys() and all(torch.equal(expected[name], got[name]) for name in expected)
+    weights = Path("pipeline") / "unet" / "diffusion_pytorch_model.safetensors"
+    assert (whole / weights).read_bytes() == (stopped / weights).read_bytes()
+
+
+def test_a_text_run_goes_on_with_the_words_that_it_had(tmp_path: Path, captioned_folder: Path) -> None:
+    folder = Path(shutil.copytree(captioned_folder, tmp_path / "pictures"))
+    run(tmp_path / "run", *text_words(folder, "callbacks.samples=null"))
+    captions = folder / "metadata.jsonl"
+    captions.write_text(captions.read_text().replace("red", "crimson"))
+    with pytest.raises(ValueError, match="its captions have other words"):
+        run(tmp_path / "run", f"resume={tmp_path / 'run'}", "trainer.max_epochs=2")
+
+
 def test_two_processes_do_not_run_in_one_directory(tmp_path: Path) -> None:
     with held(tmp_path / "run"):
         done = run_train("experiment=denoiser", *TINY, f"hydra.run.dir={tmp_path / 'run'}", folder=tmp_path)

@@ -112,7 +112,8 @@ def recipe(config: Mapping[str, Any]) -> str:
     """A digest of all that decides what a run of train.py learns, but its seed: runs that share it have one recipe."""
     trainer = {name: config["trainer"][name] for name in ("max_epochs", "devices", "num_nodes", "precision")}
     parts = {
-        "model": config["model"],
+        # An earlier version had couplings; what it called independent is all that there is now.
+        "model": {name: value for name, value in config["model"].items() if value != "independent"},
         "schedule": config["schedule"],
         "data": {name: value for name, value in config["data"].items() if name not in ("root", "download")},
         "ema": config["callbacks"]["ema"],

@@ -47,7 +47,7 @@ def test_a_discrete_paths_settings_come_along(tmp_path: Path) -> None:
 
 
 NEWER = (  # keys that the first runs did not have
-    *(("model", name) for name in ("times", "loss_weight", "coupling")),
+    *(("model", name) for name in ("times", "loss_weight")),
     ("schedule", "path", "zero_terminal_snr"),
     *(("callbacks", "ema", name) for name in ("warmup", "bn_batches")),
 )

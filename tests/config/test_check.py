@@ -50,8 +50,6 @@ MISTAKES = [
     (["model.times.scale=0"], "model.times.scale=0.0: allowed is a positive number"),
     (["model.loss_weight=snr"], "model.loss_weight=snr: allowed are none, min_snr (did you mean min_snr?)"),
     (["model.loss_weight=velocity"], "model.loss_weight=velocity: allowed are none, min_snr"),
-    (["model.coupling=clas"], "model.coupling=clas: allowed are independent, class (did you mean class?)"),
-    (["schedule=ddpm", "model.coupling=class"], "model.coupling=class: allowed are independent"),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
     (["model.optimizer.final=2"], "model.optimizer.final=2.0: allowed is a fraction of lr, up to 1"),

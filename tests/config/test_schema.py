@@ -289,9 +289,9 @@ def test_an_experiment_has_the_settings_of_the_write_ups(name: str) -> None:
 
 
 def test_a_lever_is_one() -> None:
-    line = answer("experiment=quickstart", "lever=[batch_64,class_coupling]")
-    assert line == "lever=[batch_64,class_coupling]: allowed is one, a run is named by it"
-    assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, class_coupling, ")
+    line = answer("experiment=quickstart", "lever=[batch_64,no_average]")
+    assert line == "lever=[batch_64,no_average]: allowed is one, a run is named by it"
+    assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, estimated_statistics, ")
 
 
 def test_the_best_recipe_trains_the_course_s_network_on_the_same_data() -> None:

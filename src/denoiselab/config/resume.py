@@ -66,6 +66,9 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
 def _saved(directory: Path) -> Any:
     """What DIR/config.yaml holds, with the names that things have now."""
     saved = yaml.safe_load((directory / "config.yaml").read_text()) or {}
+    model = saved.get("model") if isinstance(saved, dict) else None
+    if isinstance(model, dict) and model.get("coupling") == "independent":
+        del model["coupling"]  # there is no other now
     quality = saved["callbacks"].get("quality") if isinstance(saved, dict) and saved.get("callbacks") else None
     if quality and "guidance_scale" in quality:
         scale = quality.pop("guidance_scale")

@@ -74,7 +74,6 @@ class TimeModelConfig(ModelConfig):
 class ClassModelConfig(TimeModelConfig):
     _target_: str = "denoiselab.training.ClassModule"
     class_dropout: float = MISSING
-    coupling: str = MISSING
 
 
 @dataclass

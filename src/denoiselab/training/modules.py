@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from denoiselab.denoise import EVERYWHERE, Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
-from denoiselab.training.coupling import check_coupling, couple
 from denoiselab.training.loss_weight import check_loss_weight, loss_weight
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.step import Batch, StepModule
@@ -81,10 +80,6 @@ class PixelModule(StepModule):
         """How much the errors at times t (B,) count in training, (B,); None for all the same."""
         return None
 
-    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
-        """The noise (B, C, H, W) in the order in which the pictures are trained with it."""
-        return eps
-
     def prompt_condition(self, prompts: Sequence[str]) -> Tensor | None:
         """The network's condition for B prompts, (B, ...), as a Backbone's; None for a model that takes none."""
         return None
@@ -123,7 +118,7 @@ class PixelModule(StepModule):
         t, eps, u = self.draw(B * world, x_0, generator)
         rows = self.rows(B)
         condition = self.training_condition(labels, u[rows])
-        return self.loss(x_0, t[rows], self.couple(x_0, eps[rows], labels), condition, self.weight(t[rows]))
+        return self.loss(x_0, t[rows], eps[rows], condition, self.weight(t[rows]))
 
     def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What is random in training, in this order: times (batch, ...), noise (batch, C, H, W), u of
@@ -136,7 +131,7 @@ class PixelModule(StepModule):
         """Calls the network on a batch as training does, for the sake of BatchNorm's statistics."""
         x_0, labels = batch
         t, eps, u = self.draw(len(x_0), x_0, generator)
-        x_t = self.path.add_noise(x_0, t, self.couple(x_0, eps, labels))
+        x_t = self.path.add_noise(x_0, t, eps)
         self.predict(x_t, t, self.training_condition(labels, u))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
@@ -223,8 +218,6 @@ class ClassModule(TimeModule):
         class_dropout: probability, sample by sample, that the one-hot class vector is replaced by zeros
             (Ho & Salimans 2022), in [0, 1].
         times, loss_weight: as for `TimeModule`.
-        coupling: "independent", or "class": in training, noise is paired with pictures by `couple`. Under DDP each rank
-            pairs its own rows, so two ranks do not train on what one process would. Validation's noise is independent.
     """
 
     def __init__(
@@ -237,13 +230,11 @@ class ClassModule(TimeModule):
         class_dropout: float,
         times: Times = UNIFORM,
         loss_weight: str = "none",
-        coupling: str = "independent",
     ) -> None:
         super().__init__(net, path, prediction, optimizer, seed, times, loss_weight)
         if not 0 <= class_dropout <= 1:
             raise ValueError(f"model.class_dropout={class_dropout}: allowed is 0 to 1")
-        check_coupling(coupling, path)
-        self.class_dropout, self.coupling = class_dropout, coupling
+        self.class_dropout = class_dropout
 
     @property
     def num_classes(self) -> int:
@@ -257,6 +248,3 @@ class ClassModule(TimeModule):
 
     def training_condition(self, labels: Tensor, u: Tensor) -> Tensor:
         return self.condition(labels) * (u >= self.class_dropout)[:, None]  # (B, K)
-
-    def couple(self, x_0: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
-        return eps if self.coupling == "independent" else couple(x_0, eps, labels)
