@@ -7,13 +7,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from local_mirror import Mirror
 
 from denoiselab.data import MNIST_FILES, Collection, collection, fetch, idx, mirrors
 from denoiselab.data.collection import FILES
@@ -47,15 +47,6 @@ def small(contents: dict[str, bytes]) -> Collection:
     return Collection("MNIST", {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
 
 
-@dataclass
-class Mirror:
-    """A web server on this machine, and what it was asked for."""
-
-    folder: Path
-    address: str
-    requests: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
 def mirror(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """The small collection's archives on a web server."""
@@ -78,9 +69,6 @@ def mirror(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.Monke
     yield asked
     server.shutdown()
     server.server_close()
-
-
-DEAD = "http://127.0.0.1:9/"  # nothing listens: refused at once
 
 
 @pytest.fixture

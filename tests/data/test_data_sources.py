@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import DEAD, Mirror
+from local_mirror import DEAD, Mirror
 
 from denoiselab.data import MNIST_FILES, Collection, DataError, fetch
 from denoiselab.data.collection import FILES
