@@ -27,7 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
-from denoiselab.runs import held, last_epoch, read_config, read_measured, recipe, removed_if_empty, run_place
+from denoiselab.runs import held, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
 VERSIONS = ("denoiselab", "torch", "torchvision", "lightning", "diffusers", "transformers")
@@ -76,6 +76,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     from denoiselab.allocator import keep_freed_memory
     from denoiselab.edit import Sampler
     from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
+    from denoiselab.studies import evaluate, read_as_asked, reference
     from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
@@ -89,8 +90,6 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         source.check(first, second, kind.network)
         source.encode(prompts_to_encode(config), first)
         if config["edit"]["name"] == "evaluate":
-            from denoiselab.studies import reference
-
             reference(config["edit"]["data_root"]).prepare_data()
     one = (where["devices"], where["num_nodes"]) == (1, 1)
     fabric = Fabric(**where, strategy="auto" if one else DDPStrategy(timeout=timedelta(weeks=1)))
@@ -130,10 +129,10 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
     if fabric.is_global_zero:
         pictures, numbers = save_figures(edit, sampler, directory, config["edit"]["name"]), {}
         if config["edit"]["name"] == "evaluate" and not missing:
-            picture, numbers = evaluate(config, edit, sampler, directory)
-            pictures.append(picture)
-        elif of_digits(config["backbone"], backbone) and not missing:
-            numbers = read(edit, sampler, directory)
+            numbers = evaluate(config, edit, sampler, directory)
+            pictures.append(directory / "figures" / "quality.png")
+        elif not missing:
+            numbers = read_as_asked(config, edit, sampler, directory)
         save_record(
             directory / "run.json", record | {"failed": [image_path(directory, *image).name for image in missing]}
         )
@@ -147,64 +146,6 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
                 logger.log_metrics(numbers)
         print(f"pictures: {directory / 'figures'}")
     return len(missing)
-
-
-def evaluate(config: dict[str, Any], edit: Any, sampler: Any, directory: Path) -> tuple[Path, dict[str, float]]:
-    """Measures the samples; returns the picture of what was found, and the numbers as JOB/NAME."""
-    from denoiselab.evaluation import plain_values
-    from denoiselab.figures import study_figure, study_table
-    from denoiselab.studies import evaluator_of, measure
-
-    backbone = sampler.backbone
-    run, trained, epoch = training_of(config["backbone"], backbone)
-    about = {
-        "model": trained["name"],
-        "lever": trained.get("lever", "none"),
-        "recipe": recipe(trained),
-        "run": run_place(run),
-        "training_seed": trained["seed"],
-        "epoch": epoch,
-        "solver": " ".join(map(str, sampler.solver.values())),
-        "seed": sampler.seed,
-        "guidance_interval": config["guidance_interval"],
-        "guidance_rescale": config["guidance_rescale"],
-    }
-    evaluator = evaluator_of(config["edit"]["data_root"], backbone.device)
-    study = measure(edit, sampler, directory, evaluator, about)
-    print(study_table(study))
-    path = directory / "figures" / "quality.png"
-    study_figure(path, study, [read_measured(Path(run)) for run in config["beside"]])
-    jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
-    return path, {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
-
-
-def of_digits(node: dict[str, Any], backbone: Any) -> bool:
-    """Whether the backbone was trained here on MNIST's digits, so that a judge of digits can read what it makes."""
-    try:
-        data = training_of(node, backbone)[1]["data"]["_target_"].rsplit(".")[-1]
-    except (OSError, ValueError, KeyError, TypeError):  # a pipeline from elsewhere
-        return False
-    return data in ("MNIST", "ColouredMNIST")
-
-
-def read(edit: Any, sampler: Any, directory: Path) -> dict[str, float]:
-    """Says how many images are read as asked for; returns the shares by job."""
-    from denoiselab.evaluation import load_digits
-    from denoiselab.studies import read_images
-
-    found = read_images(edit, sampler, directory, load_digits("judge"))
-    for job, each in found.items():
-        roles = ", ".join(f"{role} {share:.0%}" for role, share in each.get("roles", {}).items())
-        print(f"{job}: {each['right']:.0%} of {each['images']} read as asked{f' ({roles})' if roles else ''}")
-    return {f"{job}/read_as_asked": each["right"] for job, each in found.items()}
-
-
-def training_of(node: dict[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:
-    """The run directory that a backbone is from, its config, and how many epochs the backbone was trained for."""
-    if "run" in node:
-        return Path(node["run"]), backbone.trained, backbone.epoch
-    run = Path(node["path"]).parent
-    return run, read_config(run), last_epoch(run)
 
 
 def instantiate_edit(node: dict[str, Any], backbone: Any) -> Any:

@@ -89,7 +89,7 @@ def test_a_sampling_sweep_is_composed(words: list[str], class_run: Path) -> None
 
 @pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] not in ("-m", "--help")], ids=" ".join)
 def test_a_sampling_command_runs(
-    words: list[str], class_run: Path, text_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
+    words: list[str], class_run: Path, tiny_if: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """On a digit model of three steps and on DeepFloyd in miniature, in three steps where the times are the default."""
     script = load_script("sample")
@@ -112,6 +112,7 @@ def test_a_sampling_command_runs(
         assert (folder / "figures" / f"{config['edit']['name']}.png").is_file()
 
     if "backbone=text_digits" in words:
+        text_run = request.getfixturevalue("text_run")
         words = [re.sub(r"=outputs/train/text_digits/DATE_TIME", f"={text_run}", word) for word in words]
         if any("upscaler" in word for word in words):
             upscaler = request.getfixturevalue("upscaler_run")

@@ -230,7 +230,7 @@ class Threshold(Denoiser):
 class Beside(Denoiser):
     """A second stage with what it enlarges beside x_t: (B, C, H, W) and a context (B, C, H, W) as (B, 2 C, H, W).
 
-    Outside of `edit.Combine`, so that a view moves both.
+    Outermost among what changes an estimate, so that a view moves both.
     """
 
     def __init__(self, denoiser: Denoiser, context: Tensor) -> None:

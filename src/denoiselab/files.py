@@ -47,7 +47,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
             yield temporary
         if path.exists():
             os.replace(path, older)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if older.exists():
+                os.replace(older, path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(older, ignore_errors=True)

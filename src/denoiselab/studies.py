@@ -17,10 +17,20 @@ from torch import Tensor
 from denoiselab.data import MNIST
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import Edit, Evaluate, Sampler
-from denoiselab.evaluation import DigitClassifier, Evaluator, Setting, grey, mean_interval, read_colours, read_digits
-from denoiselab.figures import save_grid
+from denoiselab.evaluation import (
+    DigitClassifier,
+    Evaluator,
+    Setting,
+    grey,
+    load_digits,
+    mean_interval,
+    plain_values,
+    read_colours,
+    read_digits,
+)
+from denoiselab.figures import save_grid, study_figure, study_table
 from denoiselab.jobs import image_path, load_image
-from denoiselab.runs import save_measured
+from denoiselab.runs import last_epoch, read_config, read_measured, recipe, run_place, save_measured
 
 MISREAD = 60  # of a run, shown at most
 
@@ -36,6 +46,58 @@ def evaluator_of(root: str, device: torch.device) -> Evaluator:
     data = reference(root)
     data.setup()
     return Evaluator(data.train_images, data.train_labels, data.test_images, data.test_labels, device=device)
+
+
+def training_of(node: Mapping[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:
+    """The run directory that a backbone of a config node is from, its config, and how many epochs it was trained for.
+
+    Raises OSError for a pipeline that is of no run.
+    """
+    if "run" in node:
+        return Path(node["run"]), backbone.trained, backbone.epoch
+    run = Path(node["path"]).parent
+    return run, read_config(run), last_epoch(run)
+
+
+def evaluate(config: Mapping[str, Any], edit: Evaluate, sampler: Sampler, directory: Path) -> dict[str, float]:
+    """`measure` of a run of sample.py, its table printed, and figures/quality.png; returns the values as JOB/NAME."""
+    run, trained, epoch = training_of(config["backbone"], sampler.backbone)
+    about = {
+        "model": trained["name"],
+        "lever": trained.get("lever", "none"),
+        "recipe": recipe(trained),
+        "run": run_place(run),
+        "training_seed": trained["seed"],
+        "epoch": epoch,
+        "solver": " ".join(map(str, sampler.solver.values())),
+        "seed": sampler.seed,
+        "guidance_interval": config["guidance_interval"],
+        "guidance_rescale": config["guidance_rescale"],
+    }
+    evaluator = evaluator_of(config["edit"]["data_root"], sampler.backbone.device)
+    study = measure(edit, sampler, directory, evaluator, about)
+    print(study_table(study))
+    beside = [read_measured(Path(other)) for other in config["beside"]]
+    study_figure(directory / "figures" / "quality.png", study, beside)
+    jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
+    return {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
+
+
+def read_as_asked(config: Mapping[str, Any], edit: Edit, sampler: Sampler, directory: Path) -> dict[str, float]:
+    """`read_images` of a run of sample.py on a model that was trained here on MNIST's digits, a line for each job;
+    returns the shares as JOB/read_as_asked.
+    """
+    try:
+        trained = training_of(config["backbone"], sampler.backbone)[1]
+    except OSError:  # a pipeline from elsewhere
+        return {}
+    if trained["data"]["_target_"].rsplit(".")[-1] not in ("MNIST", "ColouredMNIST"):
+        return {}
+    found = read_images(edit, sampler, directory, load_digits("judge"))
+    for job, each in found.items():
+        roles = ", ".join(f"{role} {share:.0%}" for role, share in each.get("roles", {}).items())
+        print(f"{job}: {each['right']:.0%} of {each['images']} read as asked{f' ({roles})' if roles else ''}")
+    return {f"{job}/read_as_asked": each["right"] for job, each in found.items()}
 
 
 def measure(
@@ -78,20 +140,22 @@ def measure(
 def read_images(edit: Edit, sampler: Sampler, directory: Path, judge: DigitClassifier) -> dict[str, dict[str, Any]]:
     """What the judge reads in the images of a run, which are all there, by job, into metrics.json as "read".
 
-    Of each job "images", how many; "right", the share whose pictures are all read as asked for; "roles", the share by
-    role, of a job with several (the views of an anagram). Jobs of which not every prompt names one digit are left out,
-    and so is the colour, where prompts name one.
+    Of each job "images", how many; "right", the share whose pictures are all read as asked for, in digit and, where all
+    prompts name one, colour; "roles", the share by role, of a job with several (the views of an anagram). Jobs of which
+    not every prompt names one digit are left out.
     """
     found: dict[str, dict[str, Any]] = {}
     for job in edit.jobs(sampler):
         asked = [edit.roles_read(job, n) for n in range(job.count)]
-        digits = {role: _asked([each[role] for each in asked])[0] for role in asked[0]}
-        if not digits or any(each is None for each in digits.values()):
+        wanted = {role: _asked([each[role] for each in asked]) for role in asked[0]}
+        if not wanted or any(digits is None for digits, _ in wanted.values()):
             continue
         right = {}
-        for role, wanted in digits.items():
+        for role, (digits, colours) in wanted.items():
             pictures = torch.stack([load_image(image_path(directory, job.name, n, role)) for n in range(job.count)])
-            right[role] = read_digits(judge, grey(pictures) if pictures.shape[1] == 3 else pictures) == wanted
+            right[role] = read_digits(judge, grey(pictures) if pictures.shape[1] == 3 else pictures) == digits
+            if colours is not None:
+                right[role] &= read_colours(pictures) == colours
         together = torch.stack(list(right.values())).all(0)
         found[job.name] = {"images": job.count, "right": float(together.double().mean())}
         if len(right) > 1:

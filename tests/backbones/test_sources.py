@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -137,6 +138,46 @@ def test_what_does_not_fit_is_said_before_it_is_loaded(tiny_if: Path, monkeypatc
         assert str(error.value).endswith(" free: a half-precision backbone.dtype or another device would do")
     with pytest.raises(ValueError, match=r"allowed here is stage II"):
         DeepFloydSource(str(tiny_if / "stage_1"), str(tiny_if / "stage_1")).check(CPU, second=True)
+
+
+@pytest.fixture
+def upscaler(tiny_if: Path, tmp_path: Path) -> Path:
+    """A copy of the miniature's stage II."""
+    return Path(shutil.copytree(tiny_if / "stage_2", tmp_path / "stage_2"))
+
+
+def resized(upscaler: Path, size: int, scale: int) -> None:
+    """Says in the folder that it makes pictures of this size, and how many times that is what it is given."""
+    config = upscaler / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": size}))
+    (upscaler / "scale.json").write_text(json.dumps({"scale": scale}))
+
+
+@pytest.mark.parametrize(("size", "scale"), [(128, 2), (256, 4), (512, 8)])
+def test_a_stage_ii_says_how_many_times_it_enlarges(tiny_if: Path, upscaler: Path, size: int, scale: int) -> None:
+    resized(upscaler, size, scale)
+    both = DeepFloydSource(str(tiny_if / "stage_1"), str(upscaler))
+    both.check(CPU, second=True)
+    model = both.load(CPU, second=True, network=False)
+    assert isinstance(model, Upscaler) and model.scale == scale and model.shape == (3, size, size)
+
+
+@pytest.mark.parametrize(("size", "scale"), [(96, 4), (64, 2), (256, 2)])
+def test_a_stage_ii_of_another_resolution_is_refused(tiny_if: Path, upscaler: Path, size: int, scale: int) -> None:
+    resized(upscaler, size, scale)
+    message = f"^backbone.upscaler_path=.*: enlarges pictures of {size // scale} pixels, allowed is stage I's 64$"
+    with pytest.raises(ValueError, match=message):
+        DeepFloydSource(str(tiny_if / "stage_1"), str(upscaler)).check(CPU, second=True)
+
+
+def test_a_stage_ii_of_other_words_is_refused(tiny_if: Path, upscaler: Path) -> None:
+    file = upscaler / "tokenizer" / "tokenizer.json"
+    file.write_text(file.read_text() + " ")
+    both = DeepFloydSource(str(tiny_if / "stage_1"), str(upscaler))
+    with pytest.raises(ValueError, match=r"^backbone.upscaler_path=.*: has another text encoder than stage I"):
+        both.check(CPU, second=True)
+    both.text_encoder = str(tiny_if / "stage_1")  # asked for
+    both.check(CPU, second=True)
 
 
 def test_the_hint_for_a_size_of_the_hub_is_that_stages(monkeypatch) -> None:

@@ -61,6 +61,13 @@ def test_an_embedding_depends_on_its_own_prompt_alone() -> None:
     assert not alone.requires_grad
 
 
+def test_the_text_encoder_is_the_same_whatever_the_seed_and_the_stage() -> None:
+    torch.manual_seed(7)
+    other = TextUNet(32, (8, 16), text_width=16, vocabulary=32, groups=4, head_width=8, upscaler=True)
+    ours, theirs = network().text_encoder.state_dict(), other.text_encoder.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_the_text_encoder_is_not_trained() -> None:
     assert not any(parameter.requires_grad for parameter in network().text_encoder.parameters())
 
@@ -94,9 +101,11 @@ def test_diffusers_reads_it_without_code_of_ours(tmp_path: Path, no_network: Non
 
 def test_a_stage_ii_loads_as_one(tmp_path: Path, no_network: None) -> None:
     net = network(upscaler=True)
-    net.save_pipeline(tmp_path / "upscaler")
-    backbone = load_backbone(tmp_path / "upscaler", device="cpu", noise_level=50, cache=str(tmp_path / "cache"))
-    assert isinstance(backbone, Upscaler) and backbone.threshold == (0.95, 1.0)
+    for low_resolution in (8, 4):
+        net.save_pipeline(tmp_path / "upscaler", low_resolution)
+        backbone = load_backbone(tmp_path / "upscaler", device="cpu", noise_level=50, cache=str(tmp_path / "cache"))
+        assert isinstance(backbone, Upscaler) and backbone.scale == 16 // low_resolution
+    assert backbone.threshold == (0.95, 1.0)
     pictures, eps = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 16, 16)
     context = net.context(pictures, PATH, torch.tensor([50, 50]), eps)
     torch.testing.assert_close(backbone.context(pictures, eps), context, rtol=1e-4, atol=1e-5)

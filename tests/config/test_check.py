@@ -50,6 +50,49 @@ MISTAKES = [
     (["model.times.scale=0"], "model.times.scale=0.0: allowed is a positive number"),
     (["model.loss_weight=snr"], "model.loss_weight=snr: allowed are none, min_snr (did you mean min_snr?)"),
     (["model.loss_weight=velocity"], "model.loss_weight=velocity: allowed are none, min_snr"),
+    *(
+        (["experiment=text_digits", *words], line)
+        for words, line in (
+            (["model.empty=2"], "model.empty=2.0: allowed is a probability, 0 to 1"),
+            (["model.null=0.95"], "model.null=0.95: allowed is at most 1 with model.empty=0.1"),
+            (["model.bound_weight=-1"], "model.bound_weight=-1.0: allowed is 0 or more"),
+            (["model.net.groups=0"], "model.net.groups=0: allowed is a positive number of groups"),
+            (
+                ["model.net.widths=[8,12]"],
+                "model.net.widths=[8, 12]: allowed is one or more multiples of model.net.groups=8",
+            ),
+            (["model.net.head_width=48"], "model.net.head_width=48: allowed is a divisor of 64, the last width"),
+            (["model.net.text_width=30"], "model.net.text_width=30: allowed is a positive multiple of 4"),
+            (["model.net.resolution=64"], "model.net.resolution=64: allowed is data.resolution"),
+            (["schedule.path.T=300"], "schedule.path.T=300: allowed is 1000 for this model, as DeepFloyd IF's"),
+            (["callbacks.samples.prompts=[]"], "callbacks.samples.prompts=[]: allowed is one prompt or more"),
+            (
+                ["callbacks.samples.digits=[1]"],
+                "callbacks.samples.digits=[1]: allowed is null for this model, whose grid has prompts",
+            ),
+            (["solver=euler"], "solver=euler: allowed is ddpm_learned, ddpm, ddim or dpmpp for this model"),
+            (
+                ["callbacks.ema.bn_batches=5"],
+                "callbacks.ema.bn_batches=5: allowed is 0, this model has no BatchNorm",
+            ),
+        )
+    ),
+    (
+        ["experiment=text_digits_upscaler", "model.low_resolution=24"],
+        "model.low_resolution=24: allowed is a divisor of data.resolution=64, and less",
+    ),
+    (
+        ["experiment=text_digits_upscaler", "model.net.upscaler=false"],
+        "model.net.upscaler=False: allowed is True for this model",
+    ),
+    (
+        ["experiment=text_digits_upscaler", "callbacks.upscaled.noise_level=1000"],
+        "callbacks.upscaled.noise_level=1000: allowed is 0 to 999",
+    ),
+    (
+        ["callbacks.samples.prompts=[a]"],
+        "callbacks.samples.prompts=['a']: allowed is null for this model, whose grid has digits",
+    ),
     (["model.optimizer.lr=0"], "model.optimizer.lr=0.0: allowed is a positive number"),
     (["model.optimizer.lr=nan"], "model.optimizer.lr=nan: allowed is a positive number"),
     (["model.optimizer.final=2"], "model.optimizer.final=2.0: allowed is a fraction of lr, up to 1"),

@@ -47,8 +47,6 @@ def group_files(group: str) -> list[str]:
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in SAMPLE_SCHEMAS)
 EXPERIMENTS = group_files("experiment")
 CHOICES = [(group, name) for group in GROUPS if group not in ("experiment", "sweep") for name in group_files(group)]
-# Those whose model takes captions, and that need files of one's own.
-CHOICES = [choice for choice in CHOICES if choice not in (("data", "coloured_mnist"), ("data", "captioned_folder"))]
 # A choice that goes with another model or schedule than the default ones.
 COMPANIONS = {
     ("model", "denoiser"): ["schedule=additive"],
@@ -65,7 +63,9 @@ COMPANIONS |= {
     ("model", "upscaler_unet"): [*TEXT, "data.resolution=64"],
     ("callbacks", "text_samples"): ["model=text_unet", *TEXT],
     ("callbacks", "upscaled"): ["model=upscaler_unet", *TEXT, "data.resolution=64"],
+    ("solver", "ddpm_learned"): ["model=text_unet", *TEXT],
     ("data", "coloured_mnist"): ["model=text_unet", *TEXT[1:]],
+    ("data", "captioned_folder"): ["model=text_unet", *TEXT[1:], "data.folder=FOLDER", "data.batch_size=4"],
 }
 COMPANIONS |= {("lever", name): ["experiment=quickstart"] for name in group_files("lever")}
 
@@ -158,8 +158,8 @@ def test_a_lever_changes_the_recipe_and_says_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids="-".join)
-def test_every_choice_of_a_group_is_built(group: str, name: str, tmp_path: Path) -> None:
-    others = COMPANIONS.get((group, name), [])
+def test_every_choice_of_a_group_is_built(group: str, name: str, tmp_path: Path, captioned_folder: Path) -> None:
+    others = [word.replace("FOLDER", str(captioned_folder)) for word in COMPANIONS.get((group, name), [])]
     words = [*others, f"{group}={name}", "trainer.accelerator=cpu", "trainer.devices=1"]
     config = checked(*words, *narrow(words))
     build(config, tmp_path)

@@ -59,13 +59,7 @@ def test_an_anagram_keeps_the_candidate_that_its_worst_view_speaks_for(monkeypat
 
     monkeypatch.setattr(Anagram, "candidate", candidate)
     monkeypatch.setattr(Anagram, "agreement", favourite)
-    assert (4 * edit.run(toy).images[:, 0, 0, 0]).tolist() == [0.25 * 2 * 0 + 0.5, 1.5]
-
-
-def test_one_candidate_is_the_picture_itself() -> None:
-    toy = Toy(Cosine(1000))
-    one, best_of = (Anagram(prompts=["a", "b"], count=2, best_of=n).run(toy, seed=3) for n in (1, 2))
-    torch.testing.assert_close(one.images, best_of.images)  # the toy makes the same of any noise
+    assert (4 * edit.run(toy).images[:, 0, 0, 0]).tolist() == [0.25, 1.5]
 
 
 @pytest.mark.parametrize(("count", "prompts"), [(0, ["a", "b"]), (-1, ["a", "b"])])

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from denoiselab.backbones.embeddings import EmbeddingCache
 from denoiselab.backbones.weights import (
     PARAMETERS,
+    SCALE,
     STAGE_1,
     STAGE_2,
     check_fitting,
@@ -32,8 +33,6 @@ from denoiselab.noise import VariancePreserving
 # Type checkers see nothing behind diffusers' lazy imports.
 UNet2DConditionModel: TypeAlias = Any
 DDPMScheduler: TypeAlias = Any
-
-SCALE = 4  # of DeepFloyd's stage II, 64 to 256 pixels
 
 
 class DeepFloydDenoiser(Denoiser):

@@ -267,9 +267,14 @@ def encode(
 
 def _unread(tokenizer: Any, text: str) -> Unread:
     tokens = tokenizer(text).input_ids
-    unknown = [word for word in dict.fromkeys(text.split()) if tokenizer.unk_token_id in tokenizer(word).input_ids]
     # The last of 77 tokens is the end of sequence.
-    return Unread(str(tokenizer.decode(tokens[LENGTH - 1 : -1])), " ".join(unknown))
+    return Unread(str(tokenizer.decode(tokens[LENGTH - 1 : -1])), unknown_words(tokenizer, text))
+
+
+def unknown_words(tokenizer: Any, text: str) -> str:
+    """The words of a cleaned text that have a token of no meaning, <unk>, with spaces between."""
+    words = dict.fromkeys(text.split())
+    return " ".join(word for word in words if tokenizer.unk_token_id in tokenizer(word).input_ids)
 
 
 def _warn_of(prompt: str, unread: Unread) -> None:

@@ -5,9 +5,12 @@ diffusers' `DiffusionPipeline.from_pretrained` reads the folders, with no code o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from denoiselab.backbones import weights
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -103,36 +106,44 @@ def save_stage_1(
     """Writes an `IFPipeline`."""
     from diffusers import DDPMScheduler, IFPipeline
 
-    _show_no_bars()
     pipeline: Any = IFPipeline(
         unet=unet,
         scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[0]),
         **_text_parts(tokenizer, text_encoder),
     )
-    pipeline.save_pretrained(directory)
+    _save(pipeline, directory)
 
 
 def save_stage_2(
-    directory: Path, unet: UNet2DConditionModel, tokenizer: T5Tokenizer, text_encoder: T5EncoderModel
+    directory: Path, unet: UNet2DConditionModel, tokenizer: T5Tokenizer, text_encoder: T5EncoderModel, scale: int = 4
 ) -> None:
-    """Writes an `IFSuperResolutionPipeline`."""
+    """Writes an `IFSuperResolutionPipeline`, and beside its parts how many times a side grows, if that is not IF's 4:
+    diffusers' format has no place for it, and enlarges whatever it is given.
+    """
     from diffusers import DDPMScheduler, IFSuperResolutionPipeline
 
-    _show_no_bars()
     pipeline: Any = IFSuperResolutionPipeline(
         unet=unet,
         scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[1]),
         image_noising_scheduler=DDPMScheduler(**_PATH),
         **_text_parts(tokenizer, text_encoder),
     )
-    pipeline.save_pretrained(directory)
+    _save(pipeline, directory)
+    if scale != weights.SCALE:
+        (directory / weights.SCALE_FILE).write_text(json.dumps({"scale": scale}))
 
 
-def _show_no_bars() -> None:
-    """Of files that take milliseconds."""
-    from transformers.utils.logging import disable_progress_bar
+def _save(pipeline: Any, directory: Path) -> None:
+    """Without a bar for files that take milliseconds."""
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        pipeline.save_pretrained(directory)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _text_parts(tokenizer: T5Tokenizer, text_encoder: T5EncoderModel) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class DeepFloydSource(Source):
         cache: folder of the prompt embeddings.
         import_embeddings: a dictionary of embeddings saved with torch, whose prompts are put into the cache first where
             it lacks them; None: none.
+        guidance_scale: the usual one of stage I; None: IFPipeline's 7.
         prefix: before the names of these in errors.
     """
 
@@ -113,6 +114,7 @@ class DeepFloydSource(Source):
     clean_caption: bool = False
     cache: str = "outputs/embeddings"
     import_embeddings: str | None = None
+    guidance_scale: float | None = None
     prefix: str = "backbone."
 
     def embeddings(self) -> EmbeddingCache:
@@ -141,7 +143,7 @@ class DeepFloydSource(Source):
             check_cleaning(f"{self.prefix}clean_caption")
         stage = self._stage(second)
         if second:
-            self._scale()
+            self._check_stages()
         check_deepfloyd(**stage, device=device, second=second, dtype=self.dtype, offload=self.offload, network=network)
         if self.import_embeddings:
             folder = weights.fetch(**stage, parts=weights.STAGE_2 if second else weights.STAGE_1, network=False)
@@ -176,24 +178,36 @@ class DeepFloydSource(Source):
             "network": network,
         }
         if second:
-            return load_upscaler(noise_level=noise_level, scale=self._scale(), **settings)
-        return load_deepfloyd(**settings)
+            scale = weights.scale_of(Path(self.upscaler_path))
+            backbone: Backbone = load_upscaler(noise_level=noise_level, scale=scale, **settings)
+        else:
+            backbone = load_deepfloyd(**settings)
+            backbone.guidance_scale = self.guidance_scale or backbone.guidance_scale
+        return backbone
 
-    def _scale(self) -> int:
-        """How many times stage II enlarges what stage I makes, where folders tell; DeepFloyd's is 4."""
-        small, large = (weights.resolution(Path(path)) for path in (self.path, self.upscaler_path))
-        if small is None or large is None or self.path == self.upscaler_path:
-            return 4
-        if large <= small or large % small:
-            raise ValueError(
-                f"{self.prefix}upscaler_path={self.upscaler_path}: makes pictures of {large} pixels, allowed is a "
-                f"multiple of stage I's {small}"
-            )
-        return large // small
+    def _check_stages(self) -> None:
+        """Raises ValueError for a stage II, in a folder, that is none of the stage I beside it."""
+        first, second = Path(self.path), Path(self.upscaler_path)
+        made, large = weights.resolution(first), weights.resolution(second)
+        if made is None or large is None or first == second:
+            return
+        given, small = f"{self.prefix}upscaler_path={second}", large // weights.scale_of(second)
+        if small != made:
+            raise ValueError(f"{given}: enlarges pictures of {small} pixels, allowed is stage I's {made}")
+        if self.text_encoder is None and _words(second) not in (None, _words(first)):
+            raise ValueError(f"{given}: has another text encoder than stage I; allowed is one of the same captions")
 
     def _stage(self, second: bool) -> dict[str, Any]:
         path, revision = (self.upscaler_path, self.upscaler_revision) if second else (self.path, self.revision)
         return {"path": path, "revision": revision, "key": f"{self.prefix}{'upscaler_path' if second else 'path'}"}
+
+
+def _words(folder: Path) -> tuple[str, ...] | None:
+    """What tells one text encoder and its tokenizer from another; None for a folder without."""
+    files = [*(folder / "text_encoder").glob("*.safetensors"), folder / "tokenizer" / "tokenizer.json"]
+    if not all(file.is_file() for file in files) or len(files) < 2 or sum(f.stat().st_size for f in files) > 2**28:
+        return None
+    return tuple(hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in files)
 
 
 @dataclass(kw_only=True)
@@ -227,8 +241,8 @@ def load_backbone(
     """Any backbone, e.g. in a notebook: load_backbone("outputs/train/class_flow/DATE_TIME").
 
     Args:
-        name: a run directory of train.py, or a checkpoint of one; or DeepFloyd IF's stage I or II: a hub id, or a
-            folder in its format.
+        name: a run directory of train.py, or a checkpoint of a digit model's; or DeepFloyd IF's stage I or II: a hub
+            id, or a folder in its format.
         prompts: that a text-to-image backbone will be asked for, encoded before its UNet is loaded.
         device: where it runs; None: a GPU where there is one.
         max_batch: images a call of the network, or None for all at once.
@@ -243,6 +257,8 @@ def load_backbone(
     """
     chosen = weights.resolve_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path, given = Path(name), str(name)
+    if (path / "pipeline").is_dir():  # a run of a text-to-image model
+        path, given = path / "pipeline", str(path / "pipeline")
     if path.suffix == ".ckpt" or (path / "checkpoints").is_dir():
         return CheckpointBackbone(name, chosen, max_batch, **settings)
     if not path.is_dir() and not (given.startswith("DeepFloyd/") and weights.is_hub(given)):

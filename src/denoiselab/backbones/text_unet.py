@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiselab.backbones.deepfloyd import DeepFloydDenoiser, noised_context
-from denoiselab.backbones.embeddings import LENGTH, clean
+from denoiselab.backbones.embeddings import LENGTH, clean, unknown_words
 from denoiselab.backbones.pipelines import (
     MOST,
     RATIO,
@@ -33,7 +33,8 @@ class TextUNet(nn.Module):
     """eps and variance of coloured pictures in [-1, 1], given x_t, t and prompts.
 
     T5's weights stay as they were drawn: random features of two layers tell prompts apart, and the UNet learns what
-    they say. Each word is a token; which words there are, `learn` is told.
+    they say. They are the same in every network of one size, so that a stage II understands what stage I does. Each
+    word is a token; which words there are, `learn` is told.
 
     Args:
         resolution: side of its pictures.
@@ -49,7 +50,7 @@ class TextUNet(nn.Module):
         threshold: (ratio, most) of its dynamic thresholding.
 
     Raises:
-        ValueError: widths that the groups, or a resolution that the widths do not divide.
+        ValueError: widths that are no multiples of the groups, a resolution that cannot be halved so often.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class TextUNet(nn.Module):
         self.unet: Any = make_unet(
             resolution, widths, text_width, upscaler=upscaler, groups=groups, head_width=head_width
         )
-        self.text_encoder: Any = make_text_encoder(text_width, vocabulary + SPECIAL).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.text_encoder: Any = make_text_encoder(text_width, vocabulary + SPECIAL).requires_grad_(False)
         self.words: list[str] = []
         self.tokenizer: Any = None
 
@@ -78,13 +81,13 @@ class TextUNet(nn.Module):
         counts = Counter(token for caption in captions for token in _tokens_of(clean(caption, False)))
         # Of words as frequent, the first in the alphabet, so that the order of the captions does not count.
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
-        self.remember(ordered[: self.vocabulary])
+        self.words = ordered[: self.vocabulary]
+        self.tokenizer = make_tokenizer([(word, -4.0) for word in self.words])
         return max(0, len(ordered) - self.vocabulary)
 
-    def remember(self, words: Sequence[str]) -> None:
-        """Makes the tokenizer of these words, in their order."""
-        self.words = list(words)
-        self.tokenizer = make_tokenizer([(word, -4.0) for word in self.words])
+    def unknown(self, prompt: str) -> str:
+        """The words of a prompt that no caption had, as they stand in it."""
+        return unknown_words(self.tokenizer, clean(prompt, False))
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (B, 77), int64, of B prompts, on the CPU; 0 is padding."""
@@ -120,18 +123,26 @@ class TextUNet(nn.Module):
         """Beside x_t, in stage II: pictures (B, C, h, w) in [0, 1] as `noised_context` makes it of their pixels."""
         return noised_context(2 * pictures - 1, path, level, eps)
 
-    def save_pipeline(self, directory: Path) -> None:
-        """Writes a folder in DeepFloyd IF's format, whole or not at all, in place of what is there."""
-        save = save_stage_2 if self.upscaler else save_stage_1
+    def save_pipeline(self, directory: Path, low_resolution: int | None = None) -> None:
+        """Writes a folder in DeepFloyd IF's format, whole or not at all, in place of what is there.
+
+        Args:
+            low_resolution: side of the pictures that a stage II enlarges.
+        """
+        parts = self.unet, self.tokenizer, self.text_encoder
         with replace_folder(directory) as temporary:
-            save(temporary, self.unet, self.tokenizer, self.text_encoder)
+            if self.upscaler:
+                assert low_resolution is not None
+                save_stage_2(temporary, *parts, scale=self.resolution // low_resolution)
+            else:
+                save_stage_1(temporary, *parts)
 
 
 def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups: int, head_width: int) -> None:
     """Raises ValueError, in one line, unless they make a network."""
-    if not widths or any(width < 1 or width % groups for width in widths):
+    if not widths or groups < 1 or any(width < 1 or width % groups for width in widths):
         raise ValueError(f"model.net.widths={list(widths)}: allowed are multiples of model.net.groups={groups}")
-    if widths[-1] % head_width:
+    if head_width < 1 or widths[-1] % head_width:
         raise ValueError(f"model.net.head_width={head_width}: allowed is what divides the last width, {widths[-1]}")
     halvings = 2 ** (len(widths) - 1)
     if resolution < 1 or resolution % halvings:

@@ -20,6 +20,8 @@ import torch
 STAGE_1 = ("unet", "scheduler")
 STAGE_2 = ("unet", "scheduler", "image_noising_scheduler")
 TEXT = ("text_encoder", "tokenizer")
+SCALE = 4  # of DeepFloyd's stage II, 64 to 256 pixels
+SCALE_FILE = "scale.json"  # in the folder of a stage II of another
 
 # Parameters of the UNets; the licences are on these pages of the hub.
 PARAMETERS = {
@@ -251,6 +253,12 @@ def is_second(path: str | Path) -> bool:
 def embedding_width(folder: Path) -> int:
     """D of the embeddings (B, 77, D) that the UNet in the folder takes."""
     return int(_pipeline(folder)[1]["encoder_hid_dim"])
+
+
+def scale_of(folder: Path) -> int:
+    """How many times the stage II in the folder enlarges: DeepFloyd's 4, unless the folder says otherwise."""
+    file = folder / SCALE_FILE
+    return int(json.loads(file.read_text())["scale"]) if file.is_file() else SCALE
 
 
 def resolution(folder: Path) -> int | None:

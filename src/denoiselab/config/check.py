@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from denoiselab.data.collection import DataError
 from denoiselab.data.rows import BAD_ROWS, read_rows
+from denoiselab.edit.names import INCREMENTAL
 from denoiselab.nearest import nearest
 from denoiselab.runs import read_losses, run_label, sample_grids
 
@@ -68,7 +69,10 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
     if config["model"]["_target_"].endswith("ClassifierModule"):
         _check_classifier(config)
     else:
-        (_check_text_model if _takes_text(config["model"]["_target_"]) else _check_model)(config["model"])
+        if _takes_text(config["model"]["_target_"]):
+            _check_text_model(config["model"], config["data"], config["callbacks"]["ema"])
+        else:
+            _check_model(config["model"])
         _check_schedule(config["model"], config["schedule"], config["solver"])
     check_data(config["data"])
     _check_trainer(config["trainer"])
@@ -122,10 +126,14 @@ def _takes_text(target: str) -> bool:
     return target.rsplit(".")[-1] in TEXT_MODELS
 
 
-def _check_text_model(model: dict[str, Any]) -> None:
-    net = model["net"]
+def _check_text_model(model: dict[str, Any], data: dict[str, Any], ema: dict[str, Any]) -> None:
+    net, second = model["net"], "low_resolution" in model
+    require(net["resolution"] == data["resolution"], "model.net.resolution", net["resolution"], "data.resolution")
+    require(net.get("upscaler", False) == second, "model.net.upscaler", not second, f"{second} for this model")
+    require(not ema["bn_batches"], "callbacks.ema.bn_batches", ema["bn_batches"], "0, this model has no BatchNorm")
     widths, groups, resolution = net["widths"], net["groups"], net["resolution"]
-    good = bool(widths) and groups > 0 and all(width > 0 and width % groups == 0 for width in widths)
+    require(groups > 0, "model.net.groups", groups, "a positive number of groups")
+    good = bool(widths) and all(width > 0 and width % groups == 0 for width in widths)
     require(good, "model.net.widths", widths, f"one or more multiples of model.net.groups={groups}")
     head = net["head_width"]
     require(
@@ -144,7 +152,7 @@ def _check_text_model(model: dict[str, Any]) -> None:
     require(both <= 1, "model.null", model["null"], f"at most 1 with model.empty={model['empty']}")
     weight = model["bound_weight"]
     require(0 <= weight < math.inf, "model.bound_weight", weight, "0 or more")
-    if "low_resolution" in model:
+    if second:
         low = model["low_resolution"]
         good = 0 < low < resolution and resolution % low == 0
         require(good, "model.low_resolution", low, f"a divisor of data.resolution={resolution}, and less")
@@ -208,9 +216,13 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
     zero = path.get("zero_terminal_snr", False)
     flow = path["_target_"].endswith("RectifiedFlow")
     text = _takes_text(model["_target_"])
-    require(
-        not (text and (flow or zero)), "schedule", "flow" if flow else "zero_terminal_snr", "cosine or ddpm for text"
-    )
+    if text:
+        kind = path["_target_"].rsplit(".")[-1]
+        require(kind == "Cosine", "schedule", kind, "cosine for this model, whose pipeline is DeepFloyd IF's")
+        for name, value in (("T", 1000), ("max_beta", 0.999)):
+            require(
+                path[name] == value, f"schedule.path.{name}", path[name], f"{value} for this model, as DeepFloyd IF's"
+            )
     kinds = ["velocity", "x_0"] if flow or zero else ["eps"] if text else ["eps", "x_0", "velocity"]
     one_of("schedule.prediction", prediction, kinds)
     weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
@@ -225,6 +237,8 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
         require(0 < start < 1, "schedule.path.beta_start", start, "more than 0 and less than 1")
         require(0 < end < 1, "schedule.path.beta_end", end, "more than 0 and less than 1")
     check_solver(solver, learned=text)
+    moved = text and solver is not None and solver["name"] in INCREMENTAL
+    require(not moved, "solver", (solver or {}).get("name"), "ddpm_learned, ddpm, ddim or dpmpp for this model")
 
 
 def check_solver(solver: dict[str, Any] | None, learned: bool = True) -> None:
@@ -390,6 +404,10 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
         none = f"{key}.guidance_scale is null" if guides else "this model has no classes to guide by"
         require(scale is not None, f"{key}.guidance_interval", interval, f"null: {none}")
         check_interval(f"{key}.guidance_interval", interval)
+    asked = "digits" if classes else "prompts" if text else "columns"
+    for name in {"digits", "prompts", "columns"} - {asked}:
+        value = samples.get(name)  # runs of earlier versions have no prompts
+        require(value is None, f"{key}.{name}", value, f"null for this model, whose grid has {asked}")
     require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
     if classes:
         digits = samples["digits"]
@@ -399,7 +417,6 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
         require(bool(samples["prompts"]), f"{key}.prompts", samples["prompts"], "one prompt or more")
         require(not samples["zero_class"], f"{key}.zero_class", True, "false: this model has no classes")
     else:
-        require(samples["digits"] is None, f"{key}.digits", samples["digits"], "null: this model has no classes")
         columns = samples["columns"]
         require(columns is not None and columns > 0, f"{key}.columns", columns, "a positive number")
     require(config["solver"] is not None, "solver", None, "ddpm, ddim, euler or heun: callbacks.samples needs one")
@@ -410,6 +427,7 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
 
 def _check_upscaled(config: dict[str, Any], upscaled: dict[str, Any]) -> None:
     key, T = "callbacks.upscaled", config["schedule"]["path"]["T"]
+    require(config["solver"] is not None, "solver", None, "ddpm_learned, ddpm, ddim or dpmpp: it is needed here")
     require(1 <= upscaled["steps"] <= T, f"{key}.steps", upscaled["steps"], f"1 to schedule.path.T={T}")
     require(upscaled["columns"] > 0, f"{key}.columns", upscaled["columns"], "a positive number of pictures")
     require(0 <= upscaled["noise_level"] < T, f"{key}.noise_level", upscaled["noise_level"], f"0 to {T - 1}")

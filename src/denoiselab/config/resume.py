@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from denoiselab.config.check import ConfigError, check
+from denoiselab.config.check import ConfigError, check, require
 from denoiselab.config.schema import TrainConfig, TrainerConfig
 from denoiselab.files import write_atomically
 
@@ -67,8 +67,10 @@ def _saved(directory: Path) -> Any:
     """What DIR/config.yaml holds, with the names that things have now."""
     saved = yaml.safe_load((directory / "config.yaml").read_text()) or {}
     model = saved.get("model") if isinstance(saved, dict) else None
-    if isinstance(model, dict) and model.get("coupling") == "independent":
-        del model["coupling"]  # there is no other now
+    if isinstance(model, dict) and "coupling" in model:
+        coupling = model.pop("coupling")
+        allowed = "independent: pairing noise with pictures made no difference, and was taken out"
+        require(coupling == "independent", "model.coupling", coupling, allowed)
     quality = saved["callbacks"].get("quality") if isinstance(saved, dict) and saved.get("callbacks") else None
     if quality and "guidance_scale" in quality:
         scale = quality.pop("guidance_scale")
@@ -82,7 +84,14 @@ def _trainer_keys() -> list[str]:
 
 def same_config(config: dict[str, Any], directory: Path) -> bool:
     """Whether DIR/config.yaml is this config."""
-    return bool({"lever": "none", **_saved(directory)} == {**config, "resume": None})
+    return bool(_without_nulls({"lever": "none", **_saved(directory)}) == _without_nulls({**config, "resume": None}))
+
+
+def _without_nulls(node: Any) -> Any:
+    """A key that is new since a run began, and off, makes no difference."""
+    if isinstance(node, dict):
+        return {name: _without_nulls(each) for name, each in node.items() if each is not None}
+    return node
 
 
 def save_config(config: dict[str, Any], directory: Path) -> None:

@@ -47,6 +47,7 @@ class PipelineConfig(BackboneConfig):
     clean_caption: bool = MISSING
     cache: str = MISSING
     import_embeddings: str | None = MISSING
+    guidance_scale: float | None = MISSING
 
 
 @dataclass

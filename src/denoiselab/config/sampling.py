@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from denoiselab.config.check import (
     ACCELERATORS,
     FEWEST_SAMPLES,
+    TEXT_MODELS,
     ConfigError,
     check_interval,
     check_ranks,
@@ -28,10 +29,13 @@ from denoiselab.data.pictures import check_mask, check_picture, picture_size
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
 from denoiselab.edit.names import INCREMENTAL
+from denoiselab.runs import read_config
 
 # --- allowed values --------------------------------------------------------------------------------------------------
 
 MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
+LARGE = 2**28  # bytes of weights that are not digested for a run's record
+DIGIT = 28  # pixels of a side
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
 # What runs without these keys were made with.
 EARLIER: dict[str, Any] = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0, "beside": []}
@@ -78,7 +82,7 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        edit = record["config"]["edit"]
+        edit, backbone = record["config"]["edit"], record["config"]["backbone"]
         edit["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
@@ -86,6 +90,10 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     for name, key, before in (("generate", "shift", 1.0), ("anagram", "best_of", 1)):
         if edit["name"] == name:
             edit.setdefault(key, before)
+    if "path" in backbone:
+        backbone.setdefault("guidance_scale", None)
+    if "generate" in backbone.get("prompts", {}):
+        backbone["prompts"].setdefault("evaluate", backbone["prompts"]["generate"])
     return record  # type: ignore[no-any-return]
 
 
@@ -173,7 +181,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
     """What the edits have to know of the model before it is loaded: {"shape", "classes", "T", "thresholding", "data"}.
 
     `classes` is None for a model that takes words, `T` for a path that is not discrete or has 1,000 steps, `data` for a
-    pipeline, whose "run" is the directory of the run that may have made it.
+    pipeline, whose folder, if it is one, is its "path".
     """
     second = edit["name"] == "upscale"
     if "run" not in backbone:
@@ -190,7 +198,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
             "T": None,
             "thresholding": thresholding,
             "data": None,
-            "run": folder.parent,
+            "path": folder,
         }
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
     run = Path(backbone["run"] or "null")
@@ -199,10 +207,13 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
         net, schedule = trained["model"]["net"], trained["schedule"]
         T = schedule["path"].get("T") if schedule else None
         data = trained["data"]["_target_"].rsplit(".")[-1]
+        words = trained["model"]["_target_"].rsplit(".")[-1] in TEXT_MODELS
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         near = sorted(Path("outputs/train").glob("*/*/config.yaml"))
         hint = f" (the newest: {max(near, key=lambda p: p.stat().st_mtime).parent})" if near else ""
         raise ConfigError(f"backbone.run={run}: allowed is a run directory of train.py{hint}") from None
+    use = f"a model of digits; use backbone=text_digits backbone.path={run}/pipeline"
+    require(not words, "backbone.run", run, use)
     kind = "a time- or class-conditioned model, this is a"
     require(bool(schedule), "backbone.run", run, f"{kind} classifier")
     require(net["time"] != "none", "backbone.run", run, f"{kind} one-step denoiser")
@@ -263,6 +274,8 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
     if "mask" in edit:
         one_of("edit.new", edit["new"], ["white", "black"])
         check_mask(edit["mask"], model["shape"], picture_size(edit["image"], "edit.image"), edit["new"], "edit.mask")
+    if "best_of" in edit:
+        require(edit["best_of"] == 1 or classes != 0, "edit.best_of", edit["best_of"], "1: this model takes no class")
     if "views" in edit:
         check_anagram(edit["prompts"], edit["views"], size, edit["reduction"], edit["weights"])
     if "factors" in edit:
@@ -279,8 +292,12 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
         for prompt in edit["prompts"]:
             allowed = f"prompts of one digit and one colour, which are {', '.join(COLOURS)}: its judges know no others"
             require(None not in digit_and_colour(prompt), "edit.prompts", repr(prompt), allowed)
-        run = model["run"]
-        require((run / "config.yaml").is_file(), "backbone.path", run / "pipeline", "RUN/pipeline of a run of train.py")
+        try:
+            read_config(model["path"].parent)
+        except (OSError, ValueError):
+            require(False, "backbone.path", model["path"], "RUN/pipeline of a run of train.py, with its config.yaml")
+        side = model["shape"][-1]
+        require(side >= DIGIT, "backbone.path", model["path"], f"pictures of {DIGIT} pixels or more, it makes {side}")
     require(model["data"] != "FashionMNIST", "edit", "evaluate", "another: its judges know only digits")
     samples, T = edit["samples"], model["T"]
     require(samples >= FEWEST_SAMPLES, "edit.samples", samples, f"{FEWEST_SAMPLES} or more")
@@ -340,6 +357,10 @@ def input_files(config: dict[str, Any]) -> dict[str, str]:
     names = [edit.get("image"), edit.get("mask")]
     if "run" in backbone:
         names.append(str(Path(backbone["run"]) / "checkpoints" / backbone["file"]))
+    for key in ("path", "upscaler_path"):  # a run's pipeline is replaced after every epoch; DeepFloyd's files stay
+        if key in backbone:
+            files = sorted(Path(backbone[key]).glob("*/*.safetensors"))
+            names += [str(file) for file in files if file.stat().st_size < LARGE]
     if edit.get("run") is not None:
         names += [str(path) for path in prompted_images(Path(edit["run"]))]
     return {name: file_digest(Path(name)) for name in names if name is not None and Path(name).is_file()}

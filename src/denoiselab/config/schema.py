@@ -89,7 +89,7 @@ class TextUNetConfig:
 
 @dataclass
 class UpscalerUNetConfig(TextUNetConfig):
-    upscaler: bool = True
+    upscaler: bool = MISSING
 
 
 @dataclass

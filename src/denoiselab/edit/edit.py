@@ -253,7 +253,7 @@ class Edit(ABC):
     def roles_read(self, job: Job, image: int) -> dict[str, str]:
         """By role, what the image and the pictures beside it were each asked to show; nothing where nobody can say."""
         prompts = self.prompts_of(job, image)
-        return {"": prompts[0]} if len(prompts) == 1 else {}
+        return {"": prompts[0]} if len(prompts) == 1 and self.network else {}
 
     def first_prompts(self, job: Job, images: Sequence[int]) -> list[str]:
         """The first prompt of each image."""

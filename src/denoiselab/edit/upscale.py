@@ -1,4 +1,4 @@
-"""Stage II: pictures of a first stage, four times as large (A2)."""
+"""Stage II: pictures of a first stage, larger (A2)."""
 
 from __future__ import annotations
 

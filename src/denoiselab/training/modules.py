@@ -23,7 +23,7 @@ from denoiselab.training.times import UNIFORM, Times
 
 
 class PixelModule(StepModule):
-    """What the three denoisers have in common: a Gaussian path and a mean squared error.
+    """What the denoisers have in common: a Gaussian path and, but for models of words, a mean squared error.
 
     Args:
         net: the network.

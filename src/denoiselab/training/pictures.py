@@ -232,6 +232,8 @@ class SampleGrids(PictureCallback):
             found = epoch if epoch in others else max(others)
             with Image.open(others[found]) as picture:
                 grids[f"{run_label(run)}, epoch {found}"] = to_tensor(picture)
+        channels = max(len(each) for each in grids.values())  # some may be grey and others in colours
+        grids = {label: each.expand(channels, -1, -1) for label, each in grids.items()}
         if len(grids) > 1:
             name, title = f"beside_epoch_{epoch:03d}", f"samples after epoch {epoch}"
             log_picture(trainer, stack(grids, self.figures / f"{name}.png", title=title))

@@ -25,9 +25,9 @@ class Pipeline(L.Callback):
         assert isinstance(pl_module, TextModule)
         if trainer.is_global_zero:
             path = self.directory / "pipeline"
-            pl_module.net.save_pipeline(path)
+            pl_module.save_pipeline(path)
             if trainer.current_epoch + 1 == trainer.max_epochs:
-                stage_1 = f"backbone.path={path} edit=generate"
+                stage_1 = f"backbone.path={path} edit=generate 'edit.prompts=[...]'"
                 stage_2 = f"backbone.path=STAGE_1 backbone.upscaler_path={path} edit=upscale"
                 use = stage_2 if isinstance(pl_module, UpscalerModule) else stage_1
                 print(f"pipeline: python sample.py backbone=text_digits {use}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiselab.denoise import EVERYWHERE, Beside, Denoiser, Guide, Threshold
-from denoiselab.noise import GaussianPath, VariancePreserving
+from denoiselab.noise import Cosine, GaussianPath
 from denoiselab.training.modules import PixelModule
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.variance import variance_bound
@@ -34,7 +36,7 @@ class TextModule(PixelModule):
     """
 
     net: Any
-    path: VariancePreserving
+    path: Cosine
 
     def __init__(
         self,
@@ -48,8 +50,9 @@ class TextModule(PixelModule):
         bound_weight: float = 0.003,
     ) -> None:
         super().__init__(net, path, prediction, optimizer, seed)
-        if prediction != "eps" or not isinstance(path, VariancePreserving):
-            raise ValueError(f"schedule.prediction={prediction}: allowed is eps on ddpm or cosine, as DeepFloyd IF's")
+        if prediction != "eps" or not isinstance(path, Cosine) or path.T != 1000:
+            kind = type(path).__name__
+            raise ValueError(f"{prediction} on {kind} with T={path.T:g}: allowed is eps on Cosine with T=1000, as IF's")
         if not (empty >= 0 and null >= 0 and empty + null <= 1):
             raise ValueError(
                 f"model.empty={empty}, model.null={null}: allowed are probabilities whose sum is at most 1"
@@ -83,6 +86,9 @@ class TextModule(PixelModule):
         return self.net.embed(self.caption_tokens[torch.where(u < self.empty, last - 2, row)])  # type: ignore[no-any-return]
 
     def prompt_condition(self, prompts: Sequence[str]) -> Tensor:
+        for prompt in dict.fromkeys(prompts):
+            if unknown := self.net.unknown(prompt):
+                warnings.warn(f"prompt={prompt!r}: no caption has {unknown!r}", stacklevel=2)
         return self.net.embed(self.net.tokens(prompts).to(self.device))  # type: ignore[no-any-return]
 
     def denoiser(
@@ -114,6 +120,10 @@ class TextModule(PixelModule):
         mean_eps, v = answer.float().chunk(2, dim=1)
         bound = variance_bound(self.path, eps, mean_eps, v, t).mean()
         return F.mse_loss(mean_eps, eps) + self.bound_weight * bound
+
+    def save_pipeline(self, directory: Path) -> None:
+        """Writes the network's pipeline."""
+        self.net.save_pipeline(directory)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -172,6 +182,9 @@ class UpscalerModule(TextModule):
         x_t = self.path.add_noise(2 * x_0 - 1, t, eps)
         context = self.net.context(self.small(x_0), self.path, level, eps_beside)
         return self.hybrid(eps, self.net(torch.cat([x_t, context], dim=1), t, condition, level), t)
+
+    def save_pipeline(self, directory: Path) -> None:
+        self.net.save_pipeline(directory, self.low_resolution)
 
     def small(self, pictures: Tensor) -> Tensor:
         """Pictures (B, C, H, W) at the lower resolution, by the mean of their pixels."""
