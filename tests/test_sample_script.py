@@ -98,7 +98,7 @@ def test_run_json_repeats_the_run(anagram: Finished, class_run: Path) -> None:
         assert record["versions"][package] == version(package)
     assert list(record["inputs"]) == [str(class_run / "checkpoints" / "last.ckpt")]
     described = {"guidance_scale": 5.0, "views": ["identity", "rotate_180"], "prompts": ["6", "9"], "job": "anagram"}
-    described |= {"reduction": "mean", "weights": None}
+    described |= {"reduction": "mean", "weights": None, "best_of": 1}
     assert record["images"] == {f"anagram_{n:03d}.png": described | {"index": n} for n in range(3)}
 
 
@@ -194,7 +194,7 @@ def test_images_that_fail_are_told_and_end_with_status_1(class_run: Path, tmp_pa
 def test_help_is_a_page_with_every_choice(tmp_path: Path) -> None:
     done = run_script("--help", script="sample", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for line in ("backbone    checkpoint, deepfloyd, tiny_if", "solver      ddim, ddpm, dpmpp, euler, heun (null"):
+    for line in ("backbone    checkpoint, deepfloyd, text_digits, tiny_if", "solver      ddim, ddpm, ddpm_learned,"):
         assert line in done.stdout
     assert "${" not in done.stdout and len(done.stdout.splitlines()) < 40
 

@@ -22,6 +22,7 @@ from denoiselab.evaluation import (
     Evaluator,
     Setting,
     grey,
+    levelled,
     load_digits,
     mean_interval,
     plain_values,
@@ -122,6 +123,9 @@ def measure(
         guided = job.settings["guidance_scale"] != 0
         settings = {name: value for name, value in job.settings.items() if name != "steps"}
         measured = evaluator.measure(shown, digits if guided else None)
+        if guided and digits is not None and images.shape[1] == 3:
+            right = (read_digits(evaluator.judge, levelled(shown)) == digits).double()
+            measured["levelled_accuracy"] = mean_interval(right, evaluator.seed)
         if guided and colours is not None:
             right = (read_colours(images) == colours).double()
             measured["colour_accuracy"] = mean_interval(right, evaluator.seed)
@@ -150,10 +154,11 @@ def read_images(edit: Edit, sampler: Sampler, directory: Path, judge: DigitClass
         wanted = {role: _asked([each[role] for each in asked]) for role in asked[0]}
         if not wanted or any(digits is None for digits, _ in wanted.values()):
             continue
-        right = {}
+        right: dict[str, Tensor] = {}
         for role, (digits, colours) in wanted.items():
+            assert digits is not None
             pictures = torch.stack([load_image(image_path(directory, job.name, n, role)) for n in range(job.count)])
-            right[role] = read_digits(judge, grey(pictures) if pictures.shape[1] == 3 else pictures) == digits
+            right[role] = read_digits(judge, levelled(grey(pictures)) if len(pictures[0]) == 3 else pictures) == digits
             if colours is not None:
                 right[role] &= read_colours(pictures) == colours
         together = torch.stack(list(right.values())).all(0)

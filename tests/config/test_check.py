@@ -131,7 +131,7 @@ MISTAKES = [
     (["callbacks.samples.digits=[]"], "callbacks.samples.digits=[]: allowed is classes from 0 to 9"),
     (
         [TIME, "callbacks.samples.digits=[3]"],
-        "callbacks.samples.digits=[3]: allowed is null: this model has no classes",
+        "callbacks.samples.digits=[3]: allowed is null for this model, whose grid has columns",
     ),
     (
         [TIME, "callbacks.samples.guidance_scale=5"],

@@ -44,7 +44,7 @@ ROOT_KEYS = "name, lever, seed, resume, beside, model, schedule, solver, data, c
             "(did you mean mnist?)",
         ),
         ("schedule=cosin", "schedule=cosin: allowed are additive, cosine, ddpm, flow (did you mean cosine?)"),
-        ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean euler?)"),
+        ("solver=eulr", "solver=eulr: allowed are ddim, ddpm, ddpm_learned, dpmpp, euler, heun (did you mean euler?)"),
         ("trainer=smok", "trainer=smok: allowed are ddp, default, smoke (did you mean smoke?)"),
         ("model.net.width=wide", "model.net.width=wide: allowed is a whole number"),
         ("model.net.width=4.5", "model.net.width=4.5: allowed is a whole number"),

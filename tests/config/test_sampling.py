@@ -93,11 +93,14 @@ def test_every_edit_runs_on_every_backbone_with_its_defaults(
 def test_every_solver_runs_on_every_backbone_but_by_increments_under_thresholding(
     words: dict[str, list[str]], solver: str, backbone: str
 ) -> None:
-    if backbone == "tiny" and solver in ("euler", "heun"):
+    if backbone != "tiny" and solver == "ddpm_learned":
+        line = "solver.variance=learned: allowed is beta or posterior for this model"
+        assert answer(*words[backbone], f"solver={solver}") == line
+    elif backbone == "tiny" and solver in ("euler", "heun"):
         line = f"solver={solver}: allowed is ddpm, ddim or dpmpp: this model's dynamic thresholding moves x_0 alone"
         assert answer(*words[backbone], f"solver={solver}") == line
     else:
-        assert checked(*words[backbone], f"solver={solver}")["solver"]["name"] == solver
+        assert checked(*words[backbone], f"solver={solver}")["solver"]["name"] == solver.removesuffix("_learned")
 
 
 def test_times_are_as_asked(words: dict[str, list[str]]) -> None:
@@ -120,12 +123,20 @@ def test_a_model_without_classes_is_asked_for_nothing_where_nothing_is_said(word
     assert edits["iterative"]["prompt"] == ""
 
 
-def test_only_files_that_a_run_is_made_from_are_its_inputs(words: dict[str, list[str]], class_run: Path) -> None:
+def weights_of(stage: Path) -> list[str]:
+    return [
+        str(stage / part) for part in ("text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors")
+    ]
+
+
+def test_only_files_that_a_run_is_made_from_are_its_inputs(
+    words: dict[str, list[str]], class_run: Path, tiny_if: Path
+) -> None:
     checkpoint = str(class_run / "checkpoints" / "last.ckpt")
     assert input_files(checked(*words["class"], "edit=inpaint")).keys() == {checkpoint}
     photo = str(CONF.parent / "tests" / "nowhere.png")
     assert input_files(checked(*words["class"]) | {"edit": {"image": photo}}).keys() == {checkpoint}
-    assert input_files(checked(*words["tiny"], "edit=sdedit")) == {}
+    assert list(input_files(checked(*words["tiny"], "edit=sdedit"))) == weights_of(tiny_if / "stage_1")
 
 
 # Mistakes: (backbone, the other words, the line). {folder} is of the test's files.
@@ -319,7 +330,11 @@ MISTAKES = [
         "backbone=checkpont",
         "backbone=checkpont: allowed are checkpoint, deepfloyd, text_digits, tiny_if (did you mean checkpoint?)",
     ),
-    ("class", "solver=dpmp", "solver=dpmp: allowed are ddim, ddpm, dpmpp, euler, heun (did you mean dpmpp?)"),
+    (
+        "class",
+        "solver=dpmp",
+        "solver=dpmp: allowed are ddim, ddpm, ddpm_learned, dpmpp, euler, heun (did you mean dpmpp?)",
+    ),
     (
         "class",
         "times=linspac",
@@ -491,7 +506,9 @@ def test_a_directory_is_gone_on_with_by_the_same_config_only(
     assert line_of(lambda: same_run(config, directory)) == line
 
 
-def test_the_prompts_of_an_upscaled_run_are_those_to_encode(words: dict[str, list[str]], tmp_path: Path) -> None:
+def test_the_prompts_of_an_upscaled_run_are_those_to_encode(
+    words: dict[str, list[str]], tiny_if: Path, tmp_path: Path
+) -> None:
     images = {"a_000.png": {"prompts": ["a dog", "a cat"]}, "b_000.png": {"prompts": ["a cat"]}}
     (tmp_path / "run.json").write_text(
         json.dumps({"config": {"edit": {"name": "hybrid"}}, "inputs": {}, "images": images})
@@ -504,7 +521,8 @@ def test_the_prompts_of_an_upscaled_run_are_those_to_encode(words: dict[str, lis
         Image.new("RGB", (64, 64)).save(tmp_path / "images" / name)
     config = checked(*asked)
     assert prompts_to_encode(config) == ["", "a dog", "a cat"]
-    assert list(input_files(config)) == [str(tmp_path / "images" / name) for name in images]
+    both = [*weights_of(tiny_if / "stage_1"), *weights_of(tiny_if / "stage_2")]
+    assert list(input_files(config)) == both + [str(tmp_path / "images" / name) for name in images]
     assert (
         answer(*asked, "edit.prompts=[a]")
         == "edit.prompts=...: allowed is nothing beside edit.run, whose images have their own"

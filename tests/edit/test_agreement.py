@@ -59,7 +59,7 @@ def test_an_anagram_keeps_the_candidate_that_its_worst_view_speaks_for(monkeypat
 
     monkeypatch.setattr(Anagram, "candidate", candidate)
     monkeypatch.setattr(Anagram, "agreement", favourite)
-    assert (4 * edit.run(toy).images[:, 0, 0, 0]).tolist() == [0.25, 1.5]
+    assert (4 * edit.run(toy).images[:, 0, 0, 0]).tolist() == [0.5, 1.5]
 
 
 @pytest.mark.parametrize(("count", "prompts"), [(0, ["a", "b"]), (-1, ["a", "b"])])

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from toy import SIZE, Known
 
-from denoiselab.denoise import Denoiser, Estimate, Guide
-from denoiselab.edit import Alternate, Beside, Combine, make_factors, make_view
+from denoiselab.denoise import Beside, Denoiser, Estimate, Guide
+from denoiselab.edit import Alternate, Combine, make_factors, make_view
 from denoiselab.noise import Cosine, GaussianPath, RectifiedFlow
 
 PATHS = {"cosine": (Cosine(1000), torch.tensor(400)), "flow": (RectifiedFlow(), torch.tensor(0.4))}

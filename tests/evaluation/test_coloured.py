@@ -7,7 +7,7 @@ import torch
 
 from denoiselab.data import MNIST, ColouredMNIST
 from denoiselab.data.words import COLOURS
-from denoiselab.evaluation import grey, load_digits, read_colours, read_digits
+from denoiselab.evaluation import grey, levelled, load_digits, read_colours, read_digits
 
 N = 1000  # test images
 
@@ -59,3 +59,12 @@ def test_pictures_of_other_sizes() -> None:
 
 def test_a_black_picture_is_of_some_colour() -> None:
     assert read_colours(torch.zeros(1, 3, 32, 32)).item() in range(len(COLOURS))
+
+
+def test_a_dark_background_and_a_dim_digit_are_brought_to_mnists() -> None:
+    digits = torch.zeros(2, 1, 28, 28)
+    digits[:, :, 10:14, 10:20] = 1
+    dim = 0.1 + 0.6 * digits
+    torch.testing.assert_close(levelled(dim), digits)
+    torch.testing.assert_close(levelled(digits), digits)
+    assert levelled(torch.full((1, 1, 28, 28), 0.3)).abs().max() == 0  # nothing is made of nothing

@@ -181,7 +181,7 @@ def test_a_model_without_classes_has_columns(tmp_path: Path) -> None:
     make_run(tmp_path, 1, module=module, callbacks=[callback]).fit()  # type: ignore[arg-type]
     assert len(cells(tmp_path / "figures" / "samples_epoch_001.png", 5)) == ROWS * 5
     for bad in ({"columns": None}, {"digits": DIGITS}):
-        with pytest.raises(ValueError, match=r"either columns .* or digits"):
+        with pytest.raises(ValueError, match=r"one of columns .* digits and prompts"):
             sample_grids(tmp_path, [1], **{"digits": None, "columns": 5, **bad})
 
 

@@ -82,7 +82,7 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        edit, backbone = record["config"]["edit"], record["config"]["backbone"]
+        edit, backbone = record["config"]["edit"], record["config"].get("backbone", {})
         edit["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
@@ -357,7 +357,8 @@ def input_files(config: dict[str, Any]) -> dict[str, str]:
     names = [edit.get("image"), edit.get("mask")]
     if "run" in backbone:
         names.append(str(Path(backbone["run"]) / "checkpoints" / backbone["file"]))
-    for key in ("path", "upscaler_path"):  # a run's pipeline is replaced after every epoch; DeepFloyd's files stay
+    upscaled = ["upscaler_path"] * (edit.get("name") == "upscale")
+    for key in ("path", *upscaled):  # a run's pipeline is replaced after every epoch; DeepFloyd's files stay
         if key in backbone:
             files = sorted(Path(backbone[key]).glob("*/*.safetensors"))
             names += [str(file) for file in files if file.stat().st_size < LARGE]

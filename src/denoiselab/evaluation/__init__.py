@@ -1,6 +1,6 @@
 """How good the pictures are: digit classifiers and what they say of samples; how well pictures are denoised."""
 
-from denoiselab.evaluation.coloured import grey, read_colours
+from denoiselab.evaluation.coloured import grey, levelled, read_colours
 from denoiselab.evaluation.denoising import Denoised, denoising_quality
 from denoiselab.evaluation.digits import (
     DigitClassifier,
@@ -25,6 +25,7 @@ __all__ = [
     "features",
     "frechet_distance",
     "grey",
+    "levelled",
     "load_digits",
     "mean_interval",
     "plain_values",

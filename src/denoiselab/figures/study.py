@@ -14,7 +14,16 @@ from denoiselab.figures.quality import Curve, quality_figure
 # What may be a study's axis, the first of those that have as many values; what is drawn; and what is in its table.
 AXES = {"guidance_scale": "guidance scale", "evaluations": "network evaluations", "epoch": "epoch", "lever": "lever"}
 PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
-COLUMNS = (*PANELS, "colour_accuracy", "precision", "recall", "density", "nearest_training", "memorised")
+COLUMNS = (
+    *PANELS,
+    "levelled_accuracy",
+    "colour_accuracy",
+    "precision",
+    "recall",
+    "density",
+    "nearest_training",
+    "memorised",
+)
 
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
