@@ -42,17 +42,17 @@ def cache(tiny_if: Path, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingC
 
 @pytest.fixture(scope="session")
 def captioned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn digits in colours of 32 x 32, two of each, with their captions: data=captioned_folder."""
+    """Drawn digits of 32 x 32, each in every colour, with their captions: data=captioned_folder."""
     from torchvision.utils import save_image
 
     from denoiselab.data.pictures import load_picture
     from denoiselab.data.words import COLOURS, DIGITS, captions
 
     folder, lines = tmp_path_factory.mktemp("captioned"), []
-    for n, colour in enumerate([*COLOURS] * 4):
+    for n, colour in enumerate([*COLOURS] * 10):
         colours = torch.tensor(COLOURS[colour]) / 255
-        save_image(load_picture(DIGITS[n // 2], (3, 32, 32)) * colours[:, None, None], folder / f"{n}.png")
-        lines.append(json.dumps({"file_name": f"{n}.png", "text": captions(n // 2, colour)}))
+        save_image(load_picture(DIGITS[n // 5], (3, 32, 32)) * colours[:, None, None], folder / f"{n}.png")
+        lines.append(json.dumps({"file_name": f"{n}.png", "text": captions(n // 5, colour)}))
     (folder / "metadata.jsonl").write_text("\n".join(lines))
     return folder
 
