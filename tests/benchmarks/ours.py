@@ -63,7 +63,7 @@ def autocast(device: torch.device) -> torch.autocast:
 def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, u: Tensor) -> Tensor:
     """Of a training step, given what is drawn for it, in the Trainer's precision."""
     with autocast(x_0.device):
-        return module.loss(x_0, t, eps, module.drop(module.condition(labels), u))
+        return module.loss(x_0, t, eps, module.training_condition(labels, u))
 
 
 def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device) -> Way:
