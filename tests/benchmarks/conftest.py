@@ -1,0 +1,42 @@
+"""`pytest tests/benchmarks`: its options, and the table that the rows are put into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from table import Table
+
+ORDER = ["test_training", "test_sampling", "test_start", "test_peers", "test_edits"]  # of the rows
+os.environ["WANDB_MODE"] = "offline"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("benchmarks")
+    group.addoption("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    group.addoption("--rounds", type=int, default=5, help="how often each way is timed, in turn")
+    group.addoption("--json", type=Path, default=Path("outputs/benchmarks.json"), help="where the table is written")
+    group.addoption("--quick", action="store_true", help="every row once, cut down: it runs, and measures nothing")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem))
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    option = request.config.getoption
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(text, flush=True)
+
+    device, quick, path = torch.device(option("--device")), option("--quick"), option("--json")
+    table = Table(device, 1 if quick else option("--rounds"), quick, path, say)
+    yield table
+    if table.rows:
+        say(f"\n\n{table.markdown()}\n\ntable: {path}")

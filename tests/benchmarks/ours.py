@@ -1,0 +1,195 @@
+"""What is compared: the shipped Trainer, its step without Lightning, and the shipped sampling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from timing import Figures, Way, matrix_product_rate, synchronise
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
+
+from denoiselab.allocator import keep_freed_memory
+from denoiselab.data import StepLoader
+from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
+from denoiselab.nets import folded
+from denoiselab.noise import DDPM, Additive, ImageNoise, RectifiedFlow
+from denoiselab.sample import make_solver, sample
+from denoiselab.training import (
+    EMA,
+    Checkpoints,
+    ClassModule,
+    Metrics,
+    OneStepModule,
+    Optimizer,
+    TimeModule,
+    make_trainer,
+    recording,
+    wandb_logger,
+)
+from denoiselab.training.modules import PixelModule
+from denoiselab.training.trainer import default_precision
+
+FLOW, NOISING = RectifiedFlow(), DDPM(T, *BETAS)
+
+
+def module(kind: str, width: int, device: torch.device) -> PixelModule:
+    """A "class UNet" by flow matching, a "time UNet" by DDPM or a "denoiser", as train.py lays them out."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    net, optimizer = network(kind, width), Optimizer(lr=1e-3, schedule="constant")
+    made: PixelModule
+    if kind == "denoiser":
+        made = OneStepModule(net, Additive(), "x_0", optimizer, seed=0, t=SIGMA)
+    elif kind == "time UNet":
+        made = TimeModule(net, NOISING, "eps", optimizer, seed=0)
+    else:
+        made = ClassModule(net, FLOW, "velocity", optimizer, seed=0, class_dropout=DROPOUT)
+    return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """What the Trainer computes in."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=default_precision(device.type) == "bf16-mixed")
+
+
+def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, u: Tensor) -> Tensor:
+    """Of a training step, given what is drawn for it, in the Trainer's precision."""
+    with autocast(x_0.device):
+        return module.loss(x_0, t, eps, module.training_condition(labels, u))
+
+
+def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device) -> Way:
+    """Our step in a plain loop: what Lightning calls, without Lightning."""
+    model, data = module(kind, width, device), pictures(batch, steps)
+    optimizer = model.optimizer_settings.build(model.parameters())
+    loader = StepLoader(data.train_images.to(device), data.train_labels.to(device), batch, 0, lambda: 0)
+
+    def run() -> None:
+        for step in range(steps):
+            x_0, labels = loader.batch(step)
+            t, eps, u = model.draw(batch, x_0, torch.Generator(device).manual_seed(step))
+            value = loss(model, x_0, labels, t, eps, u)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+    return run
+
+
+class Stopwatch(L.Callback):
+    """Seconds from before the first batch to the last step's end; list it after all others."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            synchronise()
+            self.seconds = time.perf_counter() - self.start
+
+
+def trainer(
+    kind: str, width: int, batch: int, steps: int, device: torch.device, folder: Path, averaged: bool = False
+) -> Callable[[], Figures]:
+    """train.py's Trainer for an epoch, with what acts on every step: metrics.csv, Weights & Biases (offline), signals.
+
+    What comes once an epoch (validation, pictures, checkpoints) is not in its seconds.
+
+    Args:
+        averaged: gradients are clipped and the weights averaged too.
+    """
+    model, data = module(kind, width, device), pictures(batch, steps)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def run() -> Figures:
+        stopwatch, logger = Stopwatch(), wandb_logger(folder, "benchmark", {}, "denoiselab", None, None, [])
+        extra = [EMA(0.995)] if averaged else []
+        with recording(logger):
+            make_trainer(
+                folder,
+                max_epochs=1,
+                callbacks=[Metrics(folder, every=50), *extra, Checkpoints(folder, []), stopwatch],
+                logger=logger,
+                accelerator=device.type,
+                devices=1,
+                num_nodes=1,
+                strategy="auto",
+                precision="auto",
+                gradient_clip_val=1.0 if averaged else None,
+                progress_bar=False,
+            ).fit(model, datamodule=data)
+        return Figures(ours=stopwatch.seconds)
+
+    return run
+
+
+def trainer_beside_limit(
+    kind: str, width: int, batch: int, steps: int, device: torch.device, folder: Path
+) -> Callable[[], Figures]:
+    """As `trainer`, and after it the FLOP/s of matrix products in the precision that it computes in."""
+    run = trainer(kind, width, batch, steps, device, folder)
+    dtype = torch.bfloat16 if default_precision(device.type) == "bf16-mixed" else torch.float32
+    return lambda: Figures(**run(), limit=matrix_product_rate(device, dtype))
+
+
+def training_flops(kind: str, width: int, batch: int) -> int:
+    """Multiplications and additions of a step's convolutions and matrix products, forward and backward, counted."""
+    net = network(kind, width).to("meta")
+    inputs = [torch.empty(batch, *shape, device="meta") for shape in [(1, 28, 28), (), (CLASSES,)]]
+    number = {"denoiser": 1, "time UNet": 2, "class UNet": 3}[kind]
+    with FlopCounterMode(display=False) as counter:
+        net(*inputs[:number]).sum().backward()
+    return counter.get_total_flops()
+
+
+def sampler(
+    kind: str,
+    width: int,
+    device: torch.device,
+    solver: dict[str, Any],
+    steps: int,
+    total: int,
+    scale: float | None = None,
+    prediction: str | None = None,
+    as_trained: bool = False,
+) -> Callable[[Tensor], Tensor]:
+    """Noise (B, 1, 28, 28) to pictures of the digits in turn: the first `steps` of `total` steps of a solver.
+
+    Args:
+        scale: of guidance; None for none.
+        prediction: what the network answers; None: what `module` trains it for.
+        as_trained: as train.py draws its grids, in the Trainer's precision with BatchNorm as it is; else as sample.py
+            does, in float32 with BatchNorm folded.
+    """
+    model = module(kind, width, device).eval()
+    net = model.net if as_trained else folded(model.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    denoiser: Denoiser = NetworkDenoiser(net, model.path, prediction or model.prediction)
+    if scale is not None:
+        denoiser = Guide(denoiser, scale, torch.zeros(1, CLASSES))
+    times = model.path.times(total)[: steps + 1]
+
+    def run(x: Tensor) -> Tensor:
+        condition = None if scale is None else F.one_hot(digits(len(x), device), CLASSES).float()
+        noise = ImageNoise(0, range(len(x)), "sampling")
+        with autocast(device) if as_trained else nullcontext():
+            return sample(denoiser, x, times, make_solver(**solver), noise, condition).cpu()
+
+    return run
+
+
+def sampling(count: int, kind: str, width: int, device: torch.device, *settings: Any) -> Way:
+    """From noise, each image's its own, to pictures on the CPU by `sampler`."""
+    run, like = sampler(kind, width, device, *settings), torch.empty(count, 1, 28, 28, device=device)
+    return lambda: run(ImageNoise(0, range(count), "start")(like))

@@ -1,0 +1,61 @@
+"""Ours against other people's loops with our network in them: `python -m pip install -e ".[bench]"`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import ours
+import peers
+import pytest
+from table import Table
+from timing import Maker, timed
+
+DDPM = {"name": "ddpm", "variance": "posterior"}
+
+
+def test_torchcfm(table: Table, tmp_path: Path) -> None:
+    pytest.importorskip("torchcfm", reason='no row of torchcfm: pip install -e ".[bench]"')
+    width, batch, steps = table.size(cpu=(64, 64, 20), cuda=(64, 64, 200), quick=(8, 16, 4))
+    sizes = (width, batch, steps, table.device)
+    ways: dict[str, Maker] = {
+        "ours": partial(ours.trainer, "class UNet", *sizes, tmp_path),
+        "peer": partial(peers.torchcfm_training, *sizes),
+    }
+    name, goal = f"training, class UNet, D = {width}, batch {batch}", table.goal(cpu=2, cuda=4)
+    against = "our UNet in torchcfm's loop, fp32"
+    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", batch * steps, goal)
+
+
+def test_denoising_diffusion_pytorch(table: Table, tmp_path: Path) -> None:
+    peer, goal = "denoising-diffusion-pytorch", table.goal(cpu=2, cuda=4)
+    pytest.importorskip("denoising_diffusion_pytorch", reason=f'no rows of {peer}: pip install -e ".[bench]"')
+    width, batch, steps = table.size(cpu=(64, 64, 20), cuda=(64, 64, 200), quick=(8, 16, 4))
+    sizes = (width, batch, steps, table.device)
+    ways: dict[str, Maker] = {
+        "ours": partial(ours.trainer, "time UNet", *sizes, tmp_path / "ours", averaged=True),
+        "peer": partial(peers.lucidrains_training, *sizes, tmp_path / "peer", table.rounds),
+    }
+    name, against = f"training, time UNet, D = {width}, batch {batch}", f"our UNet in {peer}'s Trainer, fp32"
+    note = "both with averaged weights and clipped gradients; theirs decodes PNGs"
+    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", batch * steps, goal, note=note)
+
+    width, count, steps = table.size(cpu=(64, 40, 20), cuda=(64, 40, peers.T), quick=(8, 10, 2))
+    ways = {
+        "ours": partial(ours.sampling, count, "time UNet", width, table.device, DDPM, steps, peers.T),
+        "peer": partial(peers.lucidrains_sampling, width, count, table.device, steps),
+    }
+    name = f"sampling, time UNet, D = {width}, {steps} of {peers.T} DDPM steps, batch {count}"
+    against = f"our UNet in {peer}'s sampler, fp32"
+    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", count, goal)
+
+
+def test_diffusers(table: Table) -> None:
+    width, count, steps = table.size(cpu=(64, 40, 20), cuda=(64, 40, 100), quick=(8, 10, 2))
+    ways: dict[str, Maker] = {
+        "ours": partial(ours.sampling, count, "time UNet", width, table.device, DDPM, steps, steps),
+        "peer": partial(peers.diffusers_sampling, width, count, table.device, steps),
+    }
+    name, goal = f"sampling, time UNet, D = {width}, DDPM in {steps} steps, batch {count}", table.goal(cpu=2, cuda=4)
+    against = "our UNet in diffusers' DDPMPipeline, fp32"
+    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", count, goal)

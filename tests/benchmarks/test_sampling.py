@@ -1,0 +1,59 @@
+"""Guided sampling of the class UNet against a notebook's loop: the same steps, and the steps that do as well."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import ours
+import references
+import torch
+import yaml
+from table import Table
+from timing import Maker, timed
+from workload import digits, network
+
+EULER, SCALE = 300, 5.0  # the write-ups'
+EXPERIMENT = Path(__file__).parents[2] / "conf" / "experiment" / "class_flow_best.yaml"
+
+
+def test_grid(table: Table) -> None:
+    width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, EULER), quick=(8, 10, 2))
+    settings = {
+        way: ("class UNet", width, table.device, {"name": "euler"}, steps, EULER, SCALE, None, as_trained)
+        for way, as_trained in {"sample.py": False, "train.py": True}.items()
+    }
+    ways: dict[str, Maker] = {way: partial(ours.sampling, count, *settings[way]) for way in settings}
+    ways["reference"] = partial(references.sampling, width, count, table.device, steps, EULER, SCALE)
+    seconds = timed(ways, table.rounds)
+    x = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
+    net = network("class UNet", width).to(table.device).eval()
+    plain = references.guided_euler(net, x, digits(count, table.device), steps, EULER, SCALE).cpu()
+    for way in settings:
+        difference, largest = float((ours.sampler(*settings[way])(x) - plain).abs().max()), float(plain.abs().max())
+        note = f"after {steps} steps pixels differ by at most {difference:.1e}, the largest is {largest:.1f}"
+        note += "" if steps == EULER else f"; timed on {steps} of the {EULER} steps, which are all alike"
+        name = f"guided grid of {count}, {EULER} Euler steps, D = {width}, as {way} makes it"
+        goal = table.goal(cpu=4, cuda=10)
+        images = count * steps / EULER
+        table.compare(name, "eager fp32, two calls a step", seconds, way, "reference", images, goal, note=note)
+
+
+def test_equal_quality(table: Table) -> None:
+    width, count, steps = table.size(cpu=(64, 200, 5), cuda=(64, 1000, 50), quick=(8, 20, 2))
+    chosen = yaml.safe_load(EXPERIMENT.read_text())["callbacks"]["samples"]
+    evaluations, scale = chosen["steps"], chosen["guidance_scale"]
+    solver = {"name": "dpmpp"}, evaluations, evaluations
+    ways: dict[str, Maker] = {
+        "ours": partial(ours.sampling, count, "class UNet", width, table.device, *solver, scale, "x_0"),
+        "reference": partial(references.sampling, width, count, table.device, steps, EULER, SCALE),
+    }
+    seconds = timed(ways, table.rounds)
+    seconds["reference"] = [taken * EULER / steps for taken in seconds["reference"]]
+    name = f"guided 10,000 images in batches of {count}, class_flow_best's DPM-Solver++ in {evaluations} evaluations"
+    note = (
+        f"rates of one batch; the reference's time is {EULER / steps:g} times that of {steps} steps, which are all "
+        "alike; other pictures, whose quality is in the README"
+    )
+    goal, against = table.goal(cpu=40, cuda=100), f"eager fp32, {EULER} Euler steps of two calls"
+    table.compare(name, against, seconds, "ours", "reference", count, goal, note=note)

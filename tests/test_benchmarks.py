@@ -1,0 +1,108 @@
+"""tests/benchmarks: what is timed in turn computes the same, and the table says what was timed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent / "benchmarks"))
+
+import ours
+import references
+from table import Table
+from timing import Figures, timed
+from workload import digits, network
+
+CPU, WIDTH, BATCH = torch.device("cpu"), 6, 4
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 whatever the hardware, and this process's memory as it is."""
+    monkeypatch.setattr(ours, "default_precision", lambda _: "32-true")
+    monkeypatch.setattr(ours, "keep_freed_memory", lambda: None)
+
+
+def test_ways_are_run_in_turn_after_a_round_to_warm_up(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ways = {name: partial(partial, os.system, f"echo {name} >> {log}") for name in ("ours", "reference")}
+    seconds = timed(ways | {"measured": partial(partial, Figures, own=2.0)}, rounds=2)
+    assert log.read_text().split() == ["ours", "reference"] * 3
+    assert {name: len(taken) for name, taken in seconds.items()} == {"ours": 2, "reference": 2, "own": 2}
+    assert seconds["own"] == [2.0, 2.0] and min(seconds["ours"]) > 0
+
+
+def test_a_way_that_fails_is_shown() -> None:
+    with pytest.raises(RuntimeError, match="invalid literal for int"):
+        timed({"ours": partial(int, "no number")}, rounds=1)  # type: ignore[dict-item]
+
+
+def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
+    seconds = {"ours": [1.0, 2.0, 1.0], "reference": [3.0, 4.0, 8.0]}
+    table = Table(CPU, rounds=3, quick=False, path=tmp_path / "table.json")
+    table.compare("training", "loop", seconds, "ours", "reference", count=8, goal=table.goal(cpu=3.0, cuda=10.0))
+    table.compare("training", "loop", seconds, "reference", "ours", 8, 2.0, "times as long", note="a note")
+    faster, longer = table.rows
+    assert (faster.ours, faster.theirs) == (8.0, 2.0)  # of the medians 1 and 4 seconds
+    assert (faster.median, faster.low, faster.high, faster.reached) == (3.0, 2.0, 8.0, True)  # of 3, 2, 8
+    assert (longer.median, longer.low, longer.high, longer.reached) == (3.0, 2.0, 8.0, False)
+    assert [row["reached"] for row in json.loads(table.path.read_text())["rows"]] == [True, False]
+    assert "3 times as fast (2 to 8)" in table.markdown().replace("*", "") and "2. a note" in table.markdown()
+
+
+def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
+    table = Table(CPU, rounds=1, quick=True, path=tmp_path / "table.json")
+    table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
+    assert table.rows[0].reached is None and table.markdown().startswith("NOT A MEASUREMENT")
+    assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
+
+
+@pytest.mark.parametrize("kind", ["class UNet", "denoiser"])
+def test_ours_trains_on_the_reference_s_loss(kind: str) -> None:
+    net, module = network(kind, WIDTH), ours.module(kind, WIDTH, CPU)
+    x_0, labels = torch.rand(BATCH, 1, 28, 28), digits(BATCH, CPU)
+    t, eps, u = module.draw(BATCH, x_0, torch.Generator().manual_seed(0))
+    u[0] = 0  # its class is dropped
+    theirs = references.loss(kind, net, x_0, labels, t, eps, u >= references.DROPOUT)
+    mine = ours.loss(module, x_0, labels, t, eps, u)
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-4)
+    for a, b in zip(
+        torch.autograd.grad(mine, list(module.net.parameters())),
+        torch.autograd.grad(theirs, list(net.parameters())),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("as_trained", [False, True])
+def test_ours_samples_the_reference_s_pictures(as_trained: bool) -> None:
+    settings = ({"name": "euler"}, 3, 6, 5.0, None, as_trained)
+    net, x, labels = network("class UNet", WIDTH).eval(), torch.randn(12, 1, 28, 28), digits(12, CPU)
+    mine = ours.sampler("class UNet", WIDTH, CPU, *settings)(x)
+    theirs = references.guided_euler(net, x, labels, 3, 6, 5.0)
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-4)
+    for other in references.guided_euler(net, x, labels.flip(0), 3, 6, 5.0), x:
+        assert float((mine - other).abs().max()) > 1e-3  # so that digits and steps are seen
+
+
+def test_flops_are_those_of_the_layers() -> None:
+    forward: list[int] = []
+
+    def count(layer: nn.Conv2d | nn.ConvTranspose2d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        pixels = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        forward.append(2 * layer.weight.numel() * pixels[:, 0].numel())
+
+    net = network("denoiser", WIDTH)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    net(torch.rand(BATCH, 1, 28, 28))
+    # Backward there are as many for the weights, and as many for the inputs but for the picture itself.
+    assert ours.training_flops("denoiser", WIDTH, BATCH) == 3 * sum(forward) - forward[0]
