@@ -70,9 +70,12 @@ class TextUNet(nn.Module):
         self.unet: Any = make_unet(
             resolution, widths, text_width, upscaler=upscaler, groups=groups, head_width=head_width
         )
+        _begin_as_identities(self.unet)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.text_encoder: Any = make_text_encoder(text_width, vocabulary + SPECIAL).requires_grad_(False)
+        # What padding then says to the UNet, which attends to all 77 places, is what the words before it say together.
+        self.text_encoder.shared.weight.data[0] = 0
         self.words: list[str] = []
         self.tokenizer: Any = None
 
@@ -149,6 +152,21 @@ def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups
         raise ValueError(f"model.net.resolution={resolution}: allowed is a multiple of {halvings} with these widths")
     if text_width < 1 or text_width % 4:
         raise ValueError(f"model.net.text_width={text_width}: allowed is a multiple of 4, the encoder's heads")
+
+
+def _begin_as_identities(unet: nn.Module) -> None:
+    """Zeroes what each residual block and attention adds at first, and the answer, as the guided-diffusion code does
+    that DeepFloyd IF is built on (Dhariwal & Nichol 2021); diffusers leaves them as drawn.
+    """
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.resnet import ResnetBlock2D
+
+    last = [unet.conv_out]
+    last += [module.conv2 for module in unet.modules() if isinstance(module, ResnetBlock2D)]
+    last += [module.to_out[0] for module in unet.modules() if isinstance(module, Attention)]
+    for layer in last:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
 def _tokens_of(text: str) -> list[str]:
