@@ -43,10 +43,13 @@ def reference(root: str) -> MNIST:
 
 @cache
 def evaluator_of(root: str, device: torch.device) -> Evaluator:
-    """The Evaluator of the MNIST in a data folder, made once in a process: the jobs of a sweep share its floors."""
+    """The Evaluator of the MNIST in a data folder, made once in a process: the jobs of a sweep share its floors.
+    What it finds of the real images alone is kept in the data folder.
+    """
     data = reference(root)
     data.setup()
-    return Evaluator(data.train_images, data.train_labels, data.test_images, data.test_labels, device=device)
+    splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    return Evaluator(*splits, device=device, cache=Path(root))
 
 
 def training_of(node: Mapping[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:

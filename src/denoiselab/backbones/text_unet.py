@@ -154,7 +154,7 @@ def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups
         raise ValueError(f"model.net.text_width={text_width}: allowed is a multiple of 4, the encoder's heads")
 
 
-def _begin_as_identities(unet: nn.Module) -> None:
+def _begin_as_identities(unet: Any) -> None:
     """Zeroes what each residual block and attention adds at first, and the answer, as the guided-diffusion code does
     that DeepFloyd IF is built on (Dhariwal & Nichol 2021); diffusers leaves them as drawn.
     """

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from denoiselab.evaluation.cache import cached
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
 from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, nearest_distances
 from denoiselab.evaluation.intervals import interval, mean_interval
 from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
+BOUNDS = ("value", "low", "high")  # of an interval
 NEW = 2000  # test images that say how near a training image a new one is
 
 
@@ -61,6 +64,7 @@ class Evaluator:
         test_images, test_labels: the reference.
         seed: of the bootstrap and of which training images make the floors.
         device: where the classifiers run.
+        cache: folder for what is measured of the real images alone; None keeps nothing.
     """
 
     def __init__(
@@ -71,24 +75,38 @@ class Evaluator:
         test_labels: Tensor,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        cache: Path | None = None,
     ) -> None:
         self.train_images, self.train_labels = train_images, train_labels
         self.test_images, self.test_labels, self.seed = test_images, test_labels, seed
+        self.device, self.cache = torch.device(device), cache
         self.features: DigitClassifier = load_digits("features").to(device)
         self.judge: DigitClassifier = load_digits("judge").to(device)
         self._floors: dict[tuple[int, bool], dict[str, dict[str, Any]]] = {}
 
     @cached_property
-    def reference(self) -> Tensor:
-        """Features of the test images, (N, F) float64."""
-        return features(self.features, self.test_images)
+    def real(self) -> dict[str, Tensor]:
+        """What the real images alone say: "reference", features of the test images, (N, F); "nearest", how near 2,000
+        of them are to a training image, (2000,); "right", whether the judge reads them right, (N,); "half", the
+        distance of half of the training images and its interval, (3,).
+        """
+        classifiers = [each for net in (self.features, self.judge) for each in net.state_dict().values()]
+        inputs = [self.train_images, self.train_labels, self.test_images, self.test_labels, *classifiers]
+        settings = f"{self.seed} {self.device.type}"
+        return cached(self.cache, "real_digits", [settings, *(each.cpu() for each in inputs)], self._measure_real)
 
-    @cached_property
-    def test_nearest(self) -> Tensor:
-        """How near 2,000 test images are to a training image, (2000,)."""
+    def _measure_real(self) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(key(self.seed, "new"))
         chosen = torch.randperm(len(self.test_images), generator=generator)[:NEW]
-        return nearest_distances(as_floats(self.test_images[chosen]), as_floats(self.train_images))
+        reference = features(self.features, self.test_images)
+        half = features(self.features, self.train_images[self._order()[: len(self.train_images) // 2]])
+        distance = self._distance(reference, half)
+        return {
+            "reference": reference,
+            "nearest": nearest_distances(as_floats(self.test_images[chosen]), as_floats(self.train_images)),
+            "right": (read_digits(self.judge, self.test_images) == self.test_labels).double(),
+            "half": torch.tensor([distance[name] for name in BOUNDS], dtype=torch.float64),
+        }
 
     def measure(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
         """What is measured of samples (B, 1, 28, 28), uint8 or float in [0, 1].
@@ -112,7 +130,7 @@ class Evaluator:
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"every sample needs one label, got {len(images)} samples and {len(labels)} labels")
         nearest = nearest_distances(as_floats(images), as_floats(self.train_images))
-        remembered = (nearest < self.test_nearest.quantile(0.01)).double()
+        remembered = (nearest < self.real["nearest"].quantile(0.01)).double()
         return {
             **self._compare(images, labels),
             "nearest_training": interval(lambda drawn: float(drawn.median()), nearest, self.seed),
@@ -132,43 +150,46 @@ class Evaluator:
                 set is not balanced, which costs a balanced set a little of its distance.
         """
         if (samples, balanced) not in self._floors:
-            subset, half = self.floor_images(samples, balanced)
-            whole = features(self.features, self.train_images[half])
-            right = (read_digits(self.judge, self.test_images) == self.test_labels).double()
+            subset = self.floor_images(samples, balanced)
+            half = dict(zip(BOUNDS, self.real["half"].tolist(), strict=True))
             self._floors[samples, balanced] = {
                 "train_subset": self._compare(self.train_images[subset], self.train_labels[subset]),
-                "train_half": {"samples": len(half), "frechet_distance": self._distance(whole)},
+                "train_half": {"samples": len(self.train_images) // 2, "frechet_distance": half},
                 "test": {
                     "samples": len(self.test_images),
-                    "accuracy": mean_interval(right, self.seed),
-                    "nearest_training": {"value": float(self.test_nearest.median())},
+                    "accuracy": mean_interval(self.real["right"], self.seed),
+                    "nearest_training": {"value": float(self.real["nearest"].median())},
                     "memorised": {"value": 0.01},
                 },
             }
         return self._floors[samples, balanced]
 
-    def floor_images(self, samples: int, balanced: bool) -> tuple[Tensor, Tensor]:
-        """The numbers of the training images of the floors "train_subset" and "train_half"."""
-        generator = torch.Generator().manual_seed(key(self.seed, "floors"))
-        order = torch.randperm(len(self.train_images), generator=generator)
+    def floor_images(self, samples: int, balanced: bool) -> Tensor:
+        """The numbers of the training images of the floor "train_subset"."""
+        order = self._order()
         if not balanced:
-            return order[:samples], order[: len(order) // 2]
+            return order[:samples]
         labels = self.train_labels[order]
         turns = torch.empty(len(order), dtype=torch.long)  # the how-manieth of its digit each is
         for digit in labels.unique():
             own = labels == digit
             turns[own] = torch.arange(int(own.sum()))
-        return order[turns.argsort(stable=True)][:samples], order[: len(order) // 2]
+        return order[turns.argsort(stable=True)][:samples]
 
-    def _distance(self, generated: Tensor) -> dict[str, float]:
-        return interval(lambda drawn: frechet_distance(self.reference, drawn), generated, self.seed)
+    def _order(self) -> Tensor:
+        """The training images shuffled: the first of them are a floor's."""
+        return torch.randperm(len(self.train_images), generator=torch.Generator().manual_seed(key(self.seed, "floors")))
+
+    def _distance(self, reference: Tensor, generated: Tensor) -> dict[str, float]:
+        return interval(lambda drawn: frechet_distance(reference, drawn), generated, self.seed)
 
     def _compare(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
         generated = features(self.features, images)
-        near, numbers = Neighbourhoods(self.reference, generated), torch.arange(len(images))
+        reference = self.real["reference"]
+        near, numbers = Neighbourhoods(reference, generated), torch.arange(len(images))
         measured: dict[str, Any] = {
             "samples": len(images),
-            "frechet_distance": self._distance(generated),
+            "frechet_distance": self._distance(reference, generated),
             "precision": mean_interval(near.precision(), self.seed),
             "recall": interval(near.recall, numbers, self.seed),
             "density": mean_interval(near.density(), self.seed),

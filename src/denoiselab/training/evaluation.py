@@ -193,7 +193,7 @@ class SampleQuality(L.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self._evaluator is None:  # once, for its floors
             splits = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-            self._evaluator = Evaluator(*splits, device=module.device)
+            self._evaluator = Evaluator(*splits, device=module.device, cache=data.root)
         evaluator = self._evaluator
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
         epoch = trainer.current_epoch + 1
