@@ -22,6 +22,9 @@ def network(upscaler: bool = False) -> TextUNet:
     torch.manual_seed(0)
     net = TextUNet(16, (8, 8), text_width=16, vocabulary=32, groups=4, head_width=8, upscaler=upscaler)
     assert net.learn(CAPTIONS) == 0
+    for weight in net.unet.parameters():
+        if not weight.any():  # as it begins, it answers 0 whatever it is given
+            torch.nn.init.normal_(weight, std=0.1)
     return net.eval()
 
 
@@ -51,6 +54,24 @@ def test_the_most_frequent_words_are_kept_whatever_the_order_of_the_captions() -
     assert few.words == net.words[:3] == ["▁red", "▁a", "▁seven"]
     net.learn(reversed(CAPTIONS))
     assert net.words == network().words
+
+
+@torch.no_grad()
+def test_it_begins_with_an_answer_of_zero_and_branches_that_add_nothing() -> None:
+    net = TextUNet(16, (8, 8), text_width=16, vocabulary=32, groups=4, head_width=8)
+    net.learn(CAPTIONS)
+    x, t, prompts = torch.randn(2, 3, 16, 16), torch.tensor([1, 1000]), net.embed(net.tokens(CAPTIONS[:2]))
+    assert not net(x, t, prompts).any()
+    torch.nn.init.normal_(net.unet.conv_out.weight)
+    answers = net(x, t, prompts)
+    torch.testing.assert_close(answers, net(x, t.flip(0), prompts.flip(0)))  # neither time nor words say anything yet
+    assert answers.std() > 0.1
+
+
+def test_padding_says_what_the_words_say_together() -> None:
+    net = network()
+    red, seven = net.embed(net.tokens(["a red seven", "a photo of a seven"]))
+    assert (red[-1] - red[-10]).abs().max() < 0.1 and (red[-1] - seven[-1]).std() > 0.5
 
 
 def test_an_embedding_depends_on_its_own_prompt_alone() -> None:
