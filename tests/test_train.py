@@ -352,12 +352,15 @@ def test_a_text_run_that_was_stopped_ends_with_the_same_weights(
     assert (whole / weights).read_bytes() == (stopped / weights).read_bytes()
 
 
-def test_a_text_run_goes_on_with_the_words_that_it_had(tmp_path: Path, captioned_folder: Path) -> None:
+@pytest.mark.parametrize("change", [("red", "crimson"), ("a red", "red a")])
+def test_a_text_run_goes_on_with_the_captions_that_it_had(
+    tmp_path: Path, captioned_folder: Path, change: tuple[str, str]
+) -> None:
     folder = Path(shutil.copytree(captioned_folder, tmp_path / "pictures"))
     run(tmp_path / "run", *text_words(folder, "callbacks.samples=null"))
     captions = folder / "metadata.jsonl"
-    captions.write_text(captions.read_text().replace("red", "crimson"))
-    with pytest.raises(ValueError, match="its captions have other words"):
+    captions.write_text(captions.read_text().replace(*change))
+    with pytest.raises(ValueError, match="its captions were others"):
         run(tmp_path / "run", f"resume={tmp_path / 'run'}", "trainer.max_epochs=2")
 
 

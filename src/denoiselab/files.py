@@ -26,8 +26,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     try:
         with naming_full_disks(path):
             yield temporary
-            with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
-                os.fsync(file.fileno())
+            _to_disk(temporary)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,6 +44,9 @@ def replace_folder(path: Path) -> Iterator[Path]:
     try:
         with naming_full_disks(path):
             yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _to_disk(file)
         if path.exists():
             os.replace(path, older)
         try:
@@ -56,6 +58,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(older, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """A rename may reach the disk before the data does."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from toy import draw_zeros
 
 from denoiselab.backbones.text_unet import TextUNet
 from denoiselab.noise import Cosine, RectifiedFlow
@@ -33,6 +34,7 @@ def upscaler_module() -> UpscalerModule:
 
 def knowing(module: TextModule) -> TextModule:
     """The module as a run has it that has begun."""
+    draw_zeros(module.net.unet)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     module._trainer = SimpleNamespace(datamodule=SimpleNamespace(captions=CAPTIONS), strategy=strategy, global_rank=0)
     module.setup("fit")

@@ -79,14 +79,21 @@ class TextUNet(nn.Module):
         self.words: list[str] = []
         self.tokenizer: Any = None
 
-    def learn(self, captions: Iterable[str]) -> int:
-        """Takes the most frequent words of the captions for its own; returns how many words found no room."""
+    def learn(self, captions: Iterable[str], beside: Iterable[str] = ()) -> int:
+        """Takes the most frequent words of the captions for its own; returns how many words found no room.
+
+        Args:
+            beside: captions whose words find room in any case.
+        """
         counts = Counter(token for caption in captions for token in _tokens_of(clean(caption, False)))
+        certain = Counter(token for caption in beside for token in _tokens_of(clean(caption, False)))
+        counts.update(certain)
         # Of words as frequent, the first in the alphabet, so that the order of the captions does not count.
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
-        self.words = ordered[: self.vocabulary]
+        chosen = {*sorted(ordered, key=lambda token: token not in certain)[: self.vocabulary]}
+        self.words = [token for token in ordered if token in chosen]
         self.tokenizer = make_tokenizer([(word, -4.0) for word in self.words])
-        return max(0, len(ordered) - self.vocabulary)
+        return len(ordered) - len(chosen)
 
     def unknown(self, prompt: str) -> str:
         """The words of a prompt that no caption had, as they stand in it."""

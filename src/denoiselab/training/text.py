@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +65,8 @@ class TextModule(PixelModule):
         """Learns the words of the data's captions, and makes their tokens."""
         captions: list[list[str]] = self.trainer.datamodule.captions  # type: ignore[attr-defined]
         flat = [caption for each in captions for caption in each]
-        left_out = self.net.learn([*flat, NULL_PROMPT])
+        self.captions_digest = hashlib.sha256(json.dumps(captions).encode()).hexdigest()
+        left_out = self.net.learn(flat, beside=[NULL_PROMPT])
         if left_out and self.global_rank == 0:
             print(
                 f"captions: {left_out} of the rarest words found no room in model.net.vocabulary={self.net.vocabulary}"
@@ -127,12 +130,12 @@ class TextModule(PixelModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["words"] = self.net.words
+        checkpoint["captions"] = self.captions_digest
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if checkpoint["words"] != self.net.words:
-            raise ValueError("resume: allowed is the data that the run had; its captions have other words")
+        if checkpoint["captions"] != self.captions_digest:
+            raise ValueError("resume: allowed is the data that the run had; its captions were others")
 
 
 class UpscalerModule(TextModule):
