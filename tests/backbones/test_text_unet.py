@@ -100,7 +100,10 @@ def test_what_it_saves_loads_as_deepfloyd_with_the_same_estimate(tmp_path: Path,
     net.save_pipeline(tmp_path / "pipeline")  # in place of what is there
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
     backbone = load_backbone(tmp_path / "pipeline", prompts=prompts, device="cpu", cache=str(tmp_path / "cache"))
-    assert backbone.shape == (3, 16, 16) and backbone.threshold == net.threshold
+    assert backbone.shape == (3, 16, 16) and backbone.threshold == net.threshold == (0.95, 1.0)
+    net.threshold = (0.95, 1.5)
+    net.save_pipeline(tmp_path / "other")
+    assert load_backbone(tmp_path / "other", device="cpu", cache=str(tmp_path / "cache")).threshold == (0.95, 1.5)
     x, t = torch.randn(2, 3, 16, 16), torch.tensor([1000, 3])
     with torch.no_grad():
         ours = net.denoiser(PATH)(x, t, net.embed(net.tokens(prompts)))

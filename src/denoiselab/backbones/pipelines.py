@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from transformers import T5EncoderModel, T5Tokenizer
 
-RATIO, MOST = 0.95, (1.5, 1.0)  # of the dynamic thresholding, see `denoise.Threshold`; of stage I and stage II
+RATIO = 0.95  # of the dynamic thresholding, see `denoise.Threshold`
 _PATH = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 _LEARNED = _PATH | {
     "prediction_type": "epsilon",
@@ -101,30 +101,39 @@ def make_tokenizer(vocabulary: Sequence[tuple[str, float]]) -> T5Tokenizer:
 
 
 def save_stage_1(
-    directory: Path, unet: UNet2DConditionModel, tokenizer: T5Tokenizer, text_encoder: T5EncoderModel
+    directory: Path,
+    unet: UNet2DConditionModel,
+    tokenizer: T5Tokenizer,
+    text_encoder: T5EncoderModel,
+    most: float = 1.5,
 ) -> None:
-    """Writes an `IFPipeline`."""
+    """Writes an `IFPipeline`, whose dynamic thresholding goes up to `most`; IF's goes to 1.5."""
     from diffusers import DDPMScheduler, IFPipeline
 
     pipeline: Any = IFPipeline(
         unet=unet,
-        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[0]),
+        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most),
         **_text_parts(tokenizer, text_encoder),
     )
     _save(pipeline, directory)
 
 
 def save_stage_2(
-    directory: Path, unet: UNet2DConditionModel, tokenizer: T5Tokenizer, text_encoder: T5EncoderModel, scale: int = 4
+    directory: Path,
+    unet: UNet2DConditionModel,
+    tokenizer: T5Tokenizer,
+    text_encoder: T5EncoderModel,
+    scale: int = 4,
+    most: float = 1.0,
 ) -> None:
     """Writes an `IFSuperResolutionPipeline`, and beside its parts how many times a side grows, if that is not IF's 4:
-    diffusers' format has no place for it, and enlarges whatever it is given.
+    diffusers' format has no place for it, and enlarges whatever it is given. `most` is as in `save_stage_1`.
     """
     from diffusers import DDPMScheduler, IFSuperResolutionPipeline
 
     pipeline: Any = IFSuperResolutionPipeline(
         unet=unet,
-        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=MOST[1]),
+        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most),
         image_noising_scheduler=DDPMScheduler(**_PATH),
         **_text_parts(tokenizer, text_encoder),
     )

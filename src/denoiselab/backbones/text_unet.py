@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from denoiselab.backbones.deepfloyd import DeepFloydDenoiser, noised_context
 from denoiselab.backbones.embeddings import LENGTH, clean, unknown_words
 from denoiselab.backbones.pipelines import (
-    MOST,
     RATIO,
     make_text_encoder,
     make_tokenizer,
@@ -43,6 +42,9 @@ class TextUNet(nn.Module):
         vocabulary: how many words there are at most.
         groups: of GroupNorm; divides every width.
         head_width: channels of an attention head; divides the last width.
+        threshold_most: up to where its dynamic thresholding goes. 1 only clips, which pictures want whose pixels are
+            nearly all black or full: there the errors of black pixels pass for too much contrast, and are divided
+            by, which greys them. DeepFloyd IF has 1.5.
         upscaler: whether it is a stage II.
 
     Attributes:
@@ -61,12 +63,13 @@ class TextUNet(nn.Module):
         vocabulary: int = 1024,
         groups: int = 8,
         head_width: int = 32,
+        threshold_most: float = 1.0,
         upscaler: bool = False,
     ) -> None:
         super().__init__()
         check_widths(resolution, widths, text_width, groups, head_width)
         self.resolution, self.vocabulary, self.upscaler = resolution, vocabulary, upscaler
-        self.threshold = RATIO, MOST[upscaler]
+        self.threshold = RATIO, threshold_most
         self.unet: Any = make_unet(
             resolution, widths, text_width, upscaler=upscaler, groups=groups, head_width=head_width
         )
@@ -139,13 +142,13 @@ class TextUNet(nn.Module):
         Args:
             low_resolution: side of the pictures that a stage II enlarges.
         """
-        parts = self.unet, self.tokenizer, self.text_encoder
+        parts, most = (self.unet, self.tokenizer, self.text_encoder), self.threshold[1]
         with replace_folder(directory) as temporary:
             if self.upscaler:
                 assert low_resolution is not None
-                save_stage_2(temporary, *parts, scale=self.resolution // low_resolution)
+                save_stage_2(temporary, *parts, scale=self.resolution // low_resolution, most=most)
             else:
-                save_stage_1(temporary, *parts)
+                save_stage_1(temporary, *parts, most=most)
 
 
 def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups: int, head_width: int) -> None:

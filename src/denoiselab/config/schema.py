@@ -85,6 +85,7 @@ class TextUNetConfig:
     vocabulary: int = MISSING
     groups: int = MISSING
     head_width: int = MISSING
+    threshold_most: float = MISSING
 
 
 @dataclass
