@@ -98,7 +98,7 @@ def test_run_json_repeats_the_run(anagram: Finished, class_run: Path) -> None:
         assert record["versions"][package] == version(package)
     assert list(record["inputs"]) == [str(class_run / "checkpoints" / "last.ckpt")]
     described = {"guidance_scale": 5.0, "views": ["identity", "rotate_180"], "prompts": ["6", "9"], "job": "anagram"}
-    described |= {"reduction": "mean", "weights": None, "best_of": 1}
+    described |= {"reduction": "mean", "weights": None}
     assert record["images"] == {f"anagram_{n:03d}.png": described | {"index": n} for n in range(3)}
 
 

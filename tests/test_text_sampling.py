@@ -27,7 +27,7 @@ def words(text_run: Path, tmp_path: Path, *others: str) -> tuple[str, ...]:
 
 
 def test_an_anagram_is_made_and_then_enlarged(text_run: Path, upscaler_run: Path, tmp_path: Path) -> None:
-    anagram = words(text_run, tmp_path, "edit=anagram", "edit.count=2", "edit.best_of=2")
+    anagram = words(text_run, tmp_path, "edit=anagram", "edit.count=2")
     assert sample.sample(checked(*anagram, script="sample"), tmp_path / "anagram") == 0
     record = json.loads((tmp_path / "anagram" / "run.json").read_text())
     assert record["images"]["anagram_000.png"]["prompts"] == ["a red six", "a red nine"]

@@ -165,7 +165,6 @@ class AnagramConfig(GuidedConfig):
     views: list[Any] = MISSING
     reduction: str = MISSING
     weights: list[float] | None = MISSING
-    best_of: int = MISSING
 
 
 @dataclass

@@ -87,9 +87,8 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
     record["config"] = EARLIER | record["config"]
-    for name, key, before in (("generate", "shift", 1.0), ("anagram", "best_of", 1)):
-        if edit["name"] == name:
-            edit.setdefault(key, before)
+    if edit["name"] == "generate":
+        edit.setdefault("shift", 1.0)
     if "path" in backbone:
         backbone.setdefault("guidance_scale", None)
     if "generate" in backbone.get("prompts", {}):
@@ -243,7 +242,7 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
             allowed = f"a digit from 0 to {classes - 1}, or '' for none" if classes else "'': this model takes no class"
             require(prompt in known, key, repr(prompt), allowed)
         require(bool(classes) or edit["name"] != "encode", "edit", "encode", "another: this model takes no class")
-    for key in ("count", "every", "jump", "resamples", "best_of"):
+    for key in ("count", "every", "jump", "resamples"):
         require(edit.get(key, 1) > 0, f"edit.{key}", edit.get(key), "1 or more")
     several = bool(edit.get("guidance_scales"))
     for scale in edit["guidance_scales"] if several else [edit.get("guidance_scale")]:
@@ -274,8 +273,6 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
     if "mask" in edit:
         one_of("edit.new", edit["new"], ["white", "black"])
         check_mask(edit["mask"], model["shape"], picture_size(edit["image"], "edit.image"), edit["new"], "edit.mask")
-    if "best_of" in edit:
-        require(edit["best_of"] == 1 or classes != 0, "edit.best_of", edit["best_of"], "1: this model takes no class")
     if "views" in edit:
         check_anagram(edit["prompts"], edit["views"], size, edit["reduction"], edit["weights"])
     if "factors" in edit:

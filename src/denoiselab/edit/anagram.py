@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from denoiselab.edit.agreement import agreement, best
 from denoiselab.edit.combine import combined_views
 from denoiselab.edit.edit import Cells, Edit, Figure, Job, Sampler
 from denoiselab.edit.names import check_anagram
 from denoiselab.edit.views import View, make_view
-
-CANDIDATES = 2**20  # between the numbers of an image's candidates: more than there are images
 
 
 @dataclass(kw_only=True)
@@ -29,8 +25,6 @@ class Anagram(Edit):
         guidance_scale: of classifier-free guidance, in each view; None: the backbone's usual one.
         reduction: "mean" of the views, or "alternating": one a step, in turn.
         weights: of the views in the mean, positive; they are divided by their sum. None: equal.
-        best_of: how many candidates are made for each picture. The one is kept whose worst view the model itself agrees
-            with most, see `agreement`; 1 keeps what comes. Candidates take as long as pictures.
     """
 
     prompts: Sequence[str]
@@ -39,7 +33,6 @@ class Anagram(Edit):
     guidance_scale: float | None = None
     reduction: str = "mean"
     weights: Sequence[float] | None = None
-    best_of: int = 1
 
     def jobs(self, sampler: Sampler) -> list[Job]:
         size = sampler.backbone.shape[-1]
@@ -49,12 +42,7 @@ class Anagram(Edit):
             "views": [*self.views],
             "reduction": self.reduction,
             "weights": self.weights,
-            "best_of": self.best_of,
         }
-        if self.best_of < 1:
-            raise ValueError(f"edit.best_of={self.best_of}: allowed is 1 or more")
-        if self.best_of > 1 and sampler.backbone.condition([""]) is None:
-            raise ValueError(f"edit.best_of={self.best_of}: allowed is 1, {sampler.backbone.name} takes no condition")
         return [Job("anagram", self.count, settings=settings)]
 
     def made_views(self, sampler: Sampler) -> list[View]:
@@ -62,36 +50,13 @@ class Anagram(Edit):
         return [make_view(view, sampler.backbone.shape[-1]) for view in self.views]
 
     def make(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        if self.best_of == 1:
-            made = self.candidate(sampler, job, images)
-        else:
-            numbers = [[image + candidate * CANDIDATES for image in images] for candidate in range(self.best_of)]
-            candidates = [self.candidate(sampler, job, each) for each in numbers]
-            made = best(candidates, torch.stack([self.agreement(sampler, each[""], images) for each in candidates]))
-        return made | self.seen(sampler, made[""])
-
-    def candidate(self, sampler: Sampler, job: Job, images: Sequence[int]) -> dict[str, Tensor]:
-        """Pictures from the noise of these numbers."""
         prompts = [[*self.prompts]] * len(images)
         times, grey = sampler.path_times(sampler.times), (1 + sampler.backbone.low) / 2
         guided = sampler.guided(self.guidance_scale, prompts)
         denoiser = combined_views(guided, self.made_views(sampler), grey, times, self.reduction, self.weights)
         x, condition = sampler.start(images), sampler.condition(prompts)
-        return sampler.run(sampler.thresholded(denoiser), x, images, condition, times, label=job.name)
-
-    def agreement(self, sampler: Sampler, pictures: Tensor, images: Sequence[int]) -> Tensor:
-        """The agreement (B,) of the model with the worst view of each picture (B, C, H, W); noise is the images'."""
-        backbone = sampler.backbone
-        unconditional = backbone.condition([""])
-        assert unconditional is not None
-        views = []
-        for view, prompt in zip(self.made_views(sampler), self.prompts, strict=True):
-            condition = backbone.condition([prompt] * len(images))
-            assert condition is not None
-            pixels = backbone.pixels(view.displayed(pictures).to(backbone.device))
-            noise = sampler.noise(images, "agreement")
-            views.append(agreement(backbone.denoiser, pixels, condition, unconditional, noise))
-        return torch.stack(views).amin(0)
+        made = sampler.run(sampler.thresholded(denoiser), x, images, condition, times, label=job.name)
+        return made | self.seen(sampler, made[""])
 
     def seen(self, sampler: Sampler, pictures: Tensor) -> dict[str, Tensor]:
         """The pictures (B, C, H, W) through each view, by role."""
