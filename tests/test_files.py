@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from denoiselab.files import check_suffix, write_atomically
+from denoiselab.files import check_suffix, replace_folder, write_atomically
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -85,3 +85,32 @@ def test_the_suffix_decides() -> None:
     assert check_suffix("a/b.png", ".png") == Path("a/b.png")
     with pytest.raises(ValueError, match=r"b\.jpg.*\.png"):
         check_suffix("a/b.jpg", ".png")
+
+
+def test_a_folder_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replace_folder(tmp_path / "a") as temporary:
+            (temporary / "inner").mkdir()
+            (temporary / "inner" / f"{content}.txt").write_text(content)
+    assert os.listdir(tmp_path) == ["a"] and os.listdir(tmp_path / "a" / "inner") == ["new.txt"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), replace_folder(folder) as temporary:
+        (temporary / "none" / "new.txt").write_text("new")
+    assert os.listdir(tmp_path) == ["a"] and os.listdir(folder) == ["old.txt"]
+    replace, calls = os.replace, []
+
+    def once(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:  # the old one is aside, and the new one cannot be renamed
+            raise OSError(errno.EIO, "I/O error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", once)
+    with pytest.raises(OSError, match="I/O error"), replace_folder(folder) as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert os.listdir(tmp_path) == ["a"] and os.listdir(folder) == ["old.txt"]

@@ -44,9 +44,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
     try:
         with naming_full_disks(path):
             yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    _to_disk(file)
+            for each in [*temporary.rglob("*"), temporary]:
+                _to_disk(each)
         if path.exists():
             os.replace(path, older)
         try:
@@ -61,9 +60,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def _to_disk(path: Path) -> None:
-    """A rename may reach the disk before the data does."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    """Waits until what a file or a folder holds is on the disk: a rename may get there before it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

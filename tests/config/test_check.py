@@ -62,7 +62,7 @@ MISTAKES = [
                 "model.net.widths=[8, 12]: allowed is one or more multiples of model.net.groups=8",
             ),
             (["model.net.head_width=48"], "model.net.head_width=48: allowed is a divisor of 64, the last width"),
-            (["model.net.threshold_most=0.9"], "model.net.threshold_most=0.9: allowed is 1 or more"),
+            (["model.net.threshold_most=0.9"], "model.net.threshold_most=0.9: allowed is 1 or more, and finite"),
             (["model.net.text_width=30"], "model.net.text_width=30: allowed is a positive multiple of 4"),
             (["model.net.resolution=64"], "model.net.resolution=64: allowed is data.resolution"),
             (["schedule.path.T=300"], "schedule.path.T=300: allowed is 1000 for this model, as DeepFloyd IF's"),

@@ -464,6 +464,19 @@ def test_a_run_of_an_earlier_version_is_repeated_and_gone_on_with(words: dict[st
         assert line_of(lambda: same_run(other, tmp_path)).startswith(f"{key}: allowed in hydra.run.dir")  # noqa: B023
 
 
+def test_an_anagram_of_an_earlier_version_is_repeated_unless_it_was_the_best_of_several(
+    words: dict[str, list[str]], tmp_path: Path
+) -> None:
+    config = checked(*words["class"], "edit=anagram")
+    for best_of in (1, 4):
+        before = config | {"edit": config["edit"] | {"best_of": best_of}}
+        save_record(tmp_path / "run.json", {"config": before, "inputs": input_files(config), "images": {}})
+        if best_of == 1:
+            assert checked(f"from_run={tmp_path}") == config
+    line = "edit.best_of=4: allowed is 1: the best of several was no better, and was taken out"
+    assert answer(f"from_run={tmp_path}") == line
+
+
 @pytest.mark.parametrize("word", ["seed=8", "edit=blur", "edit.count=3", "backbone.file=best.ckpt", "batch_size=3"])
 def test_a_run_is_not_repeated_otherwise(recorded: tuple[Path, dict[str, Any]], word: str) -> None:
     beside = "allowed beside from_run are hydra, fabric, logger, progress_bar, max_batch, beside"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -52,7 +53,8 @@ class TextUNet(nn.Module):
         threshold: (ratio, most) of its dynamic thresholding.
 
     Raises:
-        ValueError: widths that are no multiples of the groups, a resolution that cannot be halved so often.
+        ValueError: widths that are no multiples of the groups, a resolution that cannot be halved so often, a
+            threshold_most of less than 1.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class TextUNet(nn.Module):
     ) -> None:
         super().__init__()
         check_widths(resolution, widths, text_width, groups, head_width)
+        if not 1 <= threshold_most < math.inf:
+            raise ValueError(f"model.net.threshold_most={threshold_most}: allowed is 1 or more, and finite")
         self.resolution, self.vocabulary, self.upscaler = resolution, vocabulary, upscaler
         self.threshold = RATIO, threshold_most
         self.unet: Any = make_unet(
@@ -82,14 +86,14 @@ class TextUNet(nn.Module):
         self.words: list[str] = []
         self.tokenizer: Any = None
 
-    def learn(self, captions: Iterable[str], beside: Iterable[str] = ()) -> int:
+    def learn(self, captions: Iterable[str], always: Iterable[str] = ()) -> int:
         """Takes the most frequent words of the captions for its own; returns how many words found no room.
 
         Args:
-            beside: captions whose words find room in any case.
+            always: captions whose words find room before any others.
         """
         counts = Counter(token for caption in captions for token in _tokens_of(clean(caption, False)))
-        certain = Counter(token for caption in beside for token in _tokens_of(clean(caption, False)))
+        certain = Counter(token for caption in always for token in _tokens_of(clean(caption, False)))
         counts.update(certain)
         # Of words as frequent, the first in the alphabet, so that the order of the captions does not count.
         ordered = sorted(counts, key=lambda token: (-counts[token], token))

@@ -145,9 +145,10 @@ def _check_text_model(model: dict[str, Any], data: dict[str, Any], ema: dict[str
     )
     width = net["text_width"]
     require(width > 0 and width % 4 == 0, "model.net.text_width", width, "a positive multiple of 4")
-    most = net.get("threshold_most", 1.0)  # runs of earlier versions have none
-    require(1 <= most < math.inf, "model.net.threshold_most", most, "1 or more")
-    require(net["vocabulary"] > 0, "model.net.vocabulary", net["vocabulary"], "a positive number of words")
+    most = net["threshold_most"]
+    require(1 <= most < math.inf, "model.net.threshold_most", most, "1 or more, and finite")
+    words = net["vocabulary"]
+    require(words > 4, "model.net.vocabulary", words, "5 words or more, 4 being those of 'a high quality photo'")
     for name in ("empty", "null"):
         require(0 <= model[name] <= 1, f"model.{name}", model[name], "a probability, 0 to 1")
     both = model["empty"] + model["null"]

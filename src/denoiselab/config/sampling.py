@@ -89,6 +89,8 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     record["config"] = EARLIER | record["config"]
     if edit["name"] == "generate":
         edit.setdefault("shift", 1.0)
+    best_of = edit.pop("best_of", 1)
+    require(best_of == 1, "edit.best_of", best_of, "1: the best of several was no better, and was taken out")
     if "path" in backbone:
         backbone.setdefault("guidance_scale", None)
     if "generate" in backbone.get("prompts", {}):

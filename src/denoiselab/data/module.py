@@ -32,6 +32,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
         train_size, test_size: numbers of images, known before any is loaded.
         num_classes: labels are 0..num_classes - 1.
         image_shape: (C, H, W) of what `render` makes.
+        root: the data folder; None for data that have none.
 
     Raises ValueError when a number is out of its range.
     """
@@ -40,6 +41,7 @@ class ImageDataModule(lightning.LightningDataModule, ABC):
     test_size: int
     num_classes: int = 10
     image_shape: tuple[int, int, int] = (1, 28, 28)
+    root: Path | None = None
 
     def __init__(self, batch_size: int, seed: int, val_size: int, steps_per_epoch: int | None = None) -> None:
         super().__init__()
@@ -154,6 +156,7 @@ class _Files(ImageDataModule):
     train_size = 60_000
     test_size = 10_000
     collection: Collection
+    root: Path
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from denoiselab.files import write_atomically
@@ -22,17 +22,21 @@ def cached(
     A folder that cannot be written, or a file that cannot be read, is done without; None keeps nothing.
 
     Args:
-        inputs: all that the answer depends on; tensors are on the CPU.
+        inputs: all that the answer depends on, the version of what makes it too; tensors are on the CPU.
     """
     if folder is None:
         return make()
     digest = hashlib.sha256()
     for each in inputs:
-        digest.update(each.encode() if isinstance(each, str) else each.contiguous().numpy().tobytes())
+        about, data = (
+            (each, b"") if isinstance(each, str) else (f"{each.dtype} {[*each.shape]}", each.numpy().tobytes())
+        )
+        digest.update(f"{len(about)} {about}".encode() + data)
     path = folder / f"{name}_{digest.hexdigest()[:16]}.safetensors"
     with suppress(OSError, SafetensorError):
         return load_file(path)
     made = make()
+    # From memory: safetensors' own way to a file makes of every OSError an error of its own.
     with suppress(OSError), write_atomically(path) as temporary:
-        save_file(made, temporary)
+        temporary.write_bytes(save(made))
     return made

@@ -23,6 +23,7 @@ from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 BOUNDS = ("value", "low", "high")  # of an interval
+REAL = 1  # version of what `Evaluator.real` holds; raise it when it is measured otherwise
 NEW = 2000  # test images that say how near a training image a new one is
 
 
@@ -86,19 +87,19 @@ class Evaluator:
 
     @cached_property
     def real(self) -> dict[str, Tensor]:
-        """What the real images alone say: "reference", features of the test images, (N, F); "nearest", how near 2,000
-        of them are to a training image, (2000,); "right", whether the judge reads them right, (N,); "half", the
+        """What the real images alone say: "reference", features of the test images, (N, F) float32; "nearest", how near
+        2,000 of them are to a training image, (2000,); "right", whether the judge reads them right, (N,); "half", the
         distance of half of the training images and its interval, (3,).
         """
         classifiers = [each for net in (self.features, self.judge) for each in net.state_dict().values()]
         inputs = [self.train_images, self.train_labels, self.test_images, self.test_labels, *classifiers]
-        settings = f"{self.seed} {self.device.type}"
+        settings = f"version {REAL} new {NEW} seed {self.seed} {self.device.type}"
         return cached(self.cache, "real_digits", [settings, *(each.cpu() for each in inputs)], self._measure_real)
 
     def _measure_real(self) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(key(self.seed, "new"))
         chosen = torch.randperm(len(self.test_images), generator=generator)[:NEW]
-        reference = features(self.features, self.test_images)
+        reference = features(self.features, self.test_images).float()  # as the classifier gave them
         half = features(self.features, self.train_images[self._order()[: len(self.train_images) // 2]])
         distance = self._distance(reference, half)
         return {

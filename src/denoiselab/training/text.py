@@ -65,12 +65,10 @@ class TextModule(PixelModule):
         """Learns the words of the data's captions, and makes their tokens."""
         captions: list[list[str]] = self.trainer.datamodule.captions  # type: ignore[attr-defined]
         flat = [caption for each in captions for caption in each]
-        self.captions_digest = hashlib.sha256(json.dumps(captions).encode()).hexdigest()
-        left_out = self.net.learn(flat, beside=[NULL_PROMPT])
+        left_out = self.net.learn(flat, always=[NULL_PROMPT])
+        self.captions_digest = hashlib.sha256(json.dumps([captions, self.net.words]).encode()).hexdigest()
         if left_out and self.global_rank == 0:
-            print(
-                f"captions: {left_out} of the rarest words found no room in model.net.vocabulary={self.net.vocabulary}"
-            )
+            print(f"captions: {left_out} words found no room in model.net.vocabulary={self.net.vocabulary}")
         counts = torch.tensor([len(each) for each in captions])
         device = self.trainer.strategy.root_device  # where the module will be
         self.caption_tokens = self.net.tokens([*flat, "", NULL_PROMPT]).to(device)  # (captions + 2, 77)
