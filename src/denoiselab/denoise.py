@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from denoiselab.noise import GaussianPath, check_prediction, expand
+from denoiselab.noise import GaussianPath, check_prediction, expand, per_image
 
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 
@@ -54,7 +54,7 @@ class Denoiser(ABC):
         One call; a denoiser that can computes once what the branches have in common.
         """
         V = len(conditions) // len(x_t)
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = per_image(t, x_t)
         return self(x_t.repeat(V, 1, 1, 1), t.repeat(V), conditions)
 
 
@@ -88,7 +88,7 @@ class NetworkDenoiser(Denoiser):
 
     def _prepared(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """x_t in float32 or wider, and t (B,) where it is."""
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = per_image(t, x_t)
         return x_t.to(torch.promote_types(x_t.dtype, torch.float32)), t
 
     def _value(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
@@ -151,7 +151,7 @@ class Guide(Denoiser):
         inside = self._inside(t)
         if inside is not None and not inside.any():
             return self.denoiser(x_t, t, condition)
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = per_image(t, x_t)
         both = self.denoiser.branches(x_t, t, torch.cat([unconditional, condition]))  # (2B, C, H, W)
         x_0, eps = _mix(both.x_0, self.scale), _mix(both.eps, self.scale)
         if self.rescale:
@@ -254,7 +254,7 @@ class Split(Denoiser):
         self.denoiser, self.max_batch, self.path = denoiser, max_batch, denoiser.path
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        t = per_image(t, x_t)  # (B,)
 
         def call(rows: slice) -> Estimate:
             return self.denoiser(x_t[rows], t[rows], None if condition is None else condition[rows])
@@ -266,7 +266,7 @@ class Split(Denoiser):
 
     def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
         V = len(conditions) // len(x_t)
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = per_image(t, x_t)
         each = conditions.unflatten(0, (V, -1))  # (V, B, ...)
         while self.max_batch is None or self.max_batch >= V:
             estimate = self._attempt(
@@ -297,6 +297,8 @@ class Split(Denoiser):
 
 def _joined(estimates: Sequence[Estimate], V: int) -> Estimate:
     """One estimate (V B, ...) of those of parts of the images, each (V b, ...)."""
+    if len(estimates) == 1:
+        return estimates[0]
 
     def join(tensors: Sequence[Tensor]) -> Tensor:
         return torch.cat([tensor.unflatten(0, (V, -1)) for tensor in tensors], dim=1).flatten(0, 1)

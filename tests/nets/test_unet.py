@@ -241,19 +241,29 @@ def test_what_it_is_conditioned_on_must_be_given_and_nothing_else(
         net(*arguments)
 
 
-def test_branches_of_the_same_images_share_the_encoder() -> None:
-    """(V B,) times and (V B, K) classes answer as V calls do, and what comes before Unflatten sees B images."""
-    torch.manual_seed(0)
-    net = UNet(8, time="add", num_classes=10).eval()
-    x, t, c = torch.rand(3, 1, 28, 28), torch.rand(6), torch.cat([torch.zeros(3, 10), torch.eye(10)[:3]])
-    seen: list[int] = []
-    net.enter.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_branches_of_the_same_images_answer_as_calls_of_their_own(memory_format: torch.memory_format) -> None:
+    """(V B,) times and (V B, K) classes, B images."""
+    net = lively(KINDS[3], width=8).to(memory_format=memory_format)  # type: ignore[call-overload]
+    x, t = torch.rand(3, 1, 28, 28).double(), torch.rand(9).double()
+    c = torch.cat([torch.zeros(3, 10), torch.eye(10)[:6]]).double()
     with torch.no_grad():
-        both = net(x, t, c)
-        apart = torch.cat([net(x, t[:3], c[:3]), net(x, t[3:], c[3:])])
-    assert seen == [3, 3, 3]
-    torch.testing.assert_close(both, apart, rtol=1e-5, atol=1e-6)
+        together = net(x, t, c)
+        apart = torch.cat([net(x, *each) for each in zip(t.split(3), c.split(3), strict=True)])
+    torch.testing.assert_close(together, apart, rtol=1e-10, atol=1e-10)
     with pytest.raises(ValueError, match=r"c of shape \(3, 10\)"):
         net(x, t, c[:3])
     with pytest.raises(ValueError, match=r"t of shape \(4,\)"):
         net(x, torch.rand(4), c)
+
+
+def test_two_branches_cost_little_more_than_one() -> None:
+    """1.56 times: time and class enter after Unflatten, and convolutions of the skips are the same in both."""
+
+    def cost(branches: int) -> int:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(torch.rand(2, 1, 28, 28), torch.rand(2 * branches), torch.zeros(2 * branches, 10))
+        return counter.get_total_flops()
+
+    net = UNet(64, time="add", num_classes=10).eval()
+    assert cost(2) / cost(1) == pytest.approx(1.56, abs=0.005)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiselab.nets.blocks import conv_block, down_block, fc_block, flatten, unflatten, up_block
@@ -63,7 +64,8 @@ class UNet(nn.Module):
             c: (B, K) class vectors, one-hot, or all zero where the class is dropped; only for a class network.
 
         t and c may be of V branches of the same images, (V B,) and (V B, K): time and class enter after Unflatten, so
-        what comes before is computed once.
+        what comes before is computed once, and so is what the skips add to the convolutions after it. Two branches
+        take 1.56 times the arithmetic of one.
 
         Returns:
             (B, in_channels, 28, 28), or (V B, in_channels, 28, 28).
@@ -86,14 +88,14 @@ class UNet(nn.Module):
         h7 = self.down2(h14)  # (B, 2D, 7, 7)
         h = self.unflatten(self.flatten(h7))  # (B, 2D, 7, 7)
         if branches > 1:
-            h28, h14, h7, h = (torch.cat([each] * branches) for each in (h28, h14, h7, h))  # (V B, ...) each
+            h = torch.cat([h] * branches)  # (V B, 2D, 7, 7), and V B from here on
         if t is not None:
             h = self._condition(h, t, c, self.time1, self.class1 if self.num_classes else None)
-        h = self.up1(torch.cat([h, h7], dim=1))  # (B, D, 14, 14)
+        h = _beside(self.up1, h, h7)  # (B, D, 14, 14)
         if t is not None:
             h = self._condition(h, t, c, self.time2, self.class2 if self.num_classes else None)
-        h = self.up2(torch.cat([h, h14], dim=1))  # (B, D, 28, 28)
-        return self.leave(torch.cat([h, h28], dim=1))  # (B, in_channels, 28, 28)
+        h = _beside(self.up2, h, h14)  # (B, D, 28, 28)
+        return _beside(self.leave, h, h28)  # (B, in_channels, 28, 28)
 
     def _condition(
         self, h: Tensor, t: Tensor, c: Tensor | None, time_block: nn.Module, class_block: nn.Module | None
@@ -102,3 +104,22 @@ class UNet(nn.Module):
             h = class_block(c)[:, :, None, None] * h
         embedding = time_block(t[:, None])[:, :, None, None]  # (B, C, 1, 1)
         return h + embedding if self.time == "add" else h * embedding
+
+
+def _beside(block: nn.Module, h: Tensor, skip: Tensor) -> Tensor:
+    """block(torch.cat([h, skip], dim=1)), where h (V B, C, H, W) may be of V branches of skip's images (B, c, H, W).
+
+    A convolution of both is the sum of one of each, and skip's is the same in every branch.
+    """
+    if len(h) == len(skip):
+        return block(torch.cat([h, skip], dim=1))  # type: ignore[no-any-return]
+    if isinstance(block, nn.Sequential):
+        return block[1:](_beside(block[0], h, skip))  # type: ignore[no-any-return]
+    assert isinstance(block, nn.Conv2d | nn.ConvTranspose2d) and block.dilation == (1, 1) and block.groups == 1
+    transposed = isinstance(block, nn.ConvTranspose2d)
+    convolve = F.conv_transpose2d if transposed else F.conv2d
+    own, shared = block.weight.split([h.shape[1], skip.shape[1]], dim=0 if transposed else 1)
+    answer = convolve(h, own, block.bias, block.stride, block.padding)  # type: ignore[arg-type, operator]
+    of_skip = convolve(skip, shared, None, block.stride, block.padding)  # type: ignore[arg-type, operator]
+    answer.unflatten(0, (-1, len(skip))).add_(of_skip)
+    return answer
