@@ -24,6 +24,7 @@ from denoiselab.noise import (
     check_prediction,
     expand,
     key,
+    per_image,
 )
 
 PATHS: dict[str, GaussianPath] = {
@@ -298,10 +299,25 @@ def test_an_unknown_prediction_is_an_error_that_lists_the_known(wrong: str) -> N
 
 def test_expand_broadcasts_over_everything_but_the_batch() -> None:
     x = torch.zeros(3, 2, 4, 5)
-    assert expand(torch.tensor(2.0).double(), x).shape == (1, 1, 1, 1)
+    one = expand(torch.tensor(2.0).double(), x)
+    assert one.shape == () and one.dtype == x.dtype
     three = expand(torch.arange(3).double(), x)
     assert three.shape == (3, 1, 1, 1) and three.dtype == x.dtype
     assert three.flatten().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("t", [torch.tensor(7), torch.tensor([7, 7, 7])])
+def test_times_are_one_for_each_image(t: Tensor) -> None:
+    x = torch.zeros(3, 2, 4, 5)
+    assert per_image(t, x).tolist() == [7, 7, 7] and per_image(t, x).dtype == t.dtype
+    assert per_image(t, x.to("meta")).device.type == "meta"
+
+
+def test_a_single_time_or_coefficient_is_not_copied_to_the_images() -> None:
+    """A copy from the CPU waits for a GPU; "meta" stands for one here, from which nothing can be copied back."""
+    x = torch.zeros(3, 2, 4, 5, device="meta")
+    assert expand(torch.tensor(0.5).double(), x).device.type == "cpu"
+    assert (expand(torch.tensor(0.5).double(), x) * x).shape == x.shape
 
 
 # --- times

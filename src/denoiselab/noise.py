@@ -57,8 +57,22 @@ class ImageNoise:
 
 
 def expand(coefficient: Tensor, x: Tensor) -> Tensor:
-    """A coefficient of shape () or (B,) as (B or 1, 1, 1, 1), in the type and on the device of x (B, C, H, W)."""
+    """A coefficient of shape () or (B,) as () or (B, 1, 1, 1), in x's type, to multiply x (B, C, H, W) by.
+
+    (B, 1, 1, 1) is on x's device. A single number stays where it is: a GPU takes it along from the CPU, where the
+    coefficients of a solver's times are, and copying it there would wait for all that the GPU has still to do.
+    """
+    if coefficient.ndim == 0:
+        return coefficient.to(x.dtype)
     return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def per_image(t: Tensor | float, x: Tensor) -> Tensor:
+    """Times () or (B,) as (B,) on the device of x (B, ...). One on the CPU gets there without waiting for a GPU."""
+    t = torch.as_tensor(t)
+    if t.ndim == 0 and t.device.type == "cpu":
+        return torch.full((len(x),), t.item(), dtype=t.dtype, device=x.device)
+    return t.to(x.device).expand(len(x))
 
 
 class GaussianPath(ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 from denoiselab.denoise import Denoiser, Estimate
 from denoiselab.edit.filters import Factor
 from denoiselab.edit.views import View
-from denoiselab.noise import expand
+from denoiselab.noise import expand, per_image
 
 
 class Combine(Denoiser):
@@ -41,7 +41,7 @@ class Combine(Denoiser):
             raise ValueError(
                 f"{condition.shape[1]} conditions an image: allowed are {len(self.views)}, one for each view"
             )
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        t = per_image(t, x_t)  # (B,)
         grey = expand(self.path.alpha(t), x_t) * self.grey  # the path takes x_0 = grey to this
         seen = torch.stack([view(x_t - grey) for view in self.views], dim=1) + grey.unsqueeze(1)  # (B, V, C, H, W)
         each = self.denoiser(
@@ -137,6 +137,7 @@ class Given(Denoiser):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
         estimate = self.denoiser(x_t, t, condition)
+        t = per_image(t, x_t)  # (B,)
         alpha, sigma = expand(self.path.alpha(t), x_t), expand(self.path.sigma(t), x_t)
         return Estimate(
             x_0=estimate.x_0 + self.factor(self.photo - self.grey),

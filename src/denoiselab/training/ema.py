@@ -7,9 +7,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from denoiselab.noise import key
 from denoiselab.training.modules import PixelModule
@@ -41,16 +40,7 @@ class EMA(WeightAveraging):
             raise ValueError(f"callbacks.ema.bn_batches={bn_batches}: allowed is 0 (averaged statistics) or more")
         self.decay, self.warmup, self.bn_batches = decay, warmup, bn_batches
         self._estimated_at = -1  # the global step of the last estimate
-
-        def update(averaged: list[Tensor], current: list[Tensor], updates: Any) -> None:
-            """In place, for tensors of one type."""
-            if averaged[0].is_floating_point():
-                get_ema_multi_avg_fn(self.decay_of(self._latest_update_step))(averaged, current, updates)
-            else:
-                with torch.no_grad():
-                    torch._foreach_copy_(averaged, current)
-
-        super().__init__(multi_avg_fn=update)
+        super().__init__()
 
     def decay_of(self, update: int) -> float:
         """The decay of an update, counted from 0; there is one after every step."""
@@ -59,6 +49,21 @@ class EMA(WeightAveraging):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device  # Lightning's choice is the module's, which is not there yet
         super().setup(trainer, pl_module, stage)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: Any) -> None:
+        # Not by AveragedModel.update_parameters, which looks at its count of updates, and so waits for a GPU, twice.
+        if trainer.global_step == self._latest_update_step or self._average_model is None:
+            return
+        decay = self.decay_of(self._latest_update_step) if self._latest_update_step else 0.0
+        pairs = [*zip(_state(self._average_model.module), _state(pl_module), strict=True)]
+        averaged, current = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+        if counts := [pair for pair in pairs if not pair[0].is_floating_point()]:  # BatchNorm's
+            averaged, current = zip(*counts, strict=True)
+            torch._foreach_copy_(averaged, current)
+        self._average_model.n_averaged += 1
+        self._latest_update_step = trainer.global_step
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._estimate_statistics(trainer)
@@ -88,3 +93,8 @@ class EMA(WeightAveraging):
             for number in range(self.bn_batches):
                 step = epoch * len(loader) + number % len(loader)
                 module.observe(loader.global_batch(step), generator)
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    """What of a module is averaged: its parameters, then its buffers."""
+    return [*module.parameters(), *module.buffers()]

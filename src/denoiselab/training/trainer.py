@@ -80,6 +80,9 @@ def make_trainer(
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = resolve_accelerator(accelerator)
     on_gpu = accelerator != "cpu"
+    # Determinism would fill all new memory with NaN as well, a kernel for each tensor; nothing here reads what it has
+    # not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return L.Trainer(
         default_root_dir=directory,
         max_epochs=max_epochs,
