@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("benchmarks")
     group.addoption("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     group.addoption("--rounds", type=int, default=5, help="how often each way is timed, in turn")
-    group.addoption("--json", type=Path, default=Path("outputs/benchmarks.json"), help="where the table is written")
+    group.addoption("--json", type=Path, help="where the table is written: outputs/benchmarks.json, or ..._quick.json")
     group.addoption("--quick", action="store_true", help="every row once, cut down: it runs, and measures nothing")
 
 
@@ -35,7 +35,8 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
         with capture.global_and_fixture_disabled():
             print(text, flush=True)
 
-    device, quick, path = torch.device(option("--device")), option("--quick"), option("--json")
+    device, quick = torch.device(option("--device")), option("--quick")
+    path = option("--json") or Path(f"outputs/benchmarks{'_quick' if quick else ''}.json")
     table = Table(device, 1 if quick else option("--rounds"), quick, path, say)
     yield table
     if table.rows:

@@ -30,6 +30,10 @@ NAMES = [
     "class_ddpm",
     "denoiser",
     "denoiser_pure_noise",
+    "text_digits",
+    "text_digits_upscaler",
+    "digit_features",
+    "digit_judge",
 ]
 BESIDE = {"class_flow_constant_lr": "class_flow", "class_ddpm": "time_ddpm"}
 

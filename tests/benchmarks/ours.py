@@ -56,8 +56,9 @@ def module(kind: str, width: int, device: torch.device) -> PixelModule:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """What the Trainer computes in."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=default_precision(device.type) == "bf16-mixed")
+    """What the Trainer computes in, weights being cast at every step, as by Lightning."""
+    enabled = default_precision(device.type) == "bf16-mixed"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, u: Tensor) -> Tensor:
@@ -67,7 +68,10 @@ def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tenso
 
 
 def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device) -> Way:
-    """Our step in a plain loop: what Lightning calls, without Lightning."""
+    """Our step in a plain loop: what Lightning calls, without Lightning, and with its deterministic kernels."""
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     model, data = module(kind, width, device), pictures(batch, steps)
     optimizer = model.optimizer_settings.build(model.parameters())
     loader = StepLoader(data.train_images.to(device), data.train_labels.to(device), batch, 0, lambda: 0)
@@ -105,7 +109,7 @@ def trainer(
 ) -> Callable[[], Figures]:
     """train.py's Trainer for an epoch, with what acts on every step: metrics.csv, Weights & Biases (offline), signals.
 
-    What comes once an epoch (validation, pictures, checkpoints) is not in its seconds.
+    There is no progress bar, and what comes once an epoch (validation, pictures, checkpoints) is not in its seconds.
 
     Args:
         averaged: gradients are clipped and the weights averaged too.
@@ -138,10 +142,15 @@ def trainer(
 def trainer_beside_limit(
     kind: str, width: int, batch: int, steps: int, device: torch.device, folder: Path
 ) -> Callable[[], Figures]:
-    """As `trainer`, and after it the FLOP/s of matrix products in the precision that it computes in."""
-    run = trainer(kind, width, batch, steps, device, folder)
+    """As `trainer`, and the FLOP/s of matrix products in the precision that it computes in, before it and after."""
+    work = trainer(kind, width, batch, steps, device, folder)
     dtype = torch.bfloat16 if default_precision(device.type) == "bf16-mixed" else torch.float32
-    return lambda: Figures(**run(), limit=matrix_product_rate(device, dtype))
+
+    def run() -> Figures:
+        before, figures = matrix_product_rate(device, dtype), work()
+        return Figures(**figures, limit=max(before, matrix_product_rate(device, dtype)))
+
+    return run
 
 
 def training_flops(kind: str, width: int, batch: int) -> int:

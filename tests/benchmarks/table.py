@@ -27,7 +27,7 @@ class Row:
     Attributes:
         name: what is done.
         against: what it is compared with; "" for ours alone.
-        ours, theirs: how much of it a second, medians over the rounds.
+        ours, theirs: how much of it a second, medians over the rounds; of a limit the most.
         unit: of both.
         quantity: what median, low and high are of: "times as fast", "times as long", "share" or "s".
         median, low, high: over the rounds, each of which pairs ours with theirs.
@@ -154,6 +154,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load before": round(os.getloadavg()[0], 2),  # of other work
         "precision of training": default_precision(device.type),
+        "float32 convolutions in TF32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
