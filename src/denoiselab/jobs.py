@@ -82,7 +82,8 @@ def make_images(
                 line, ours = f"{type(error).__name__}: {error}", isinstance(error, ValueError | OSError)
                 if len(batch) == 1:
                     failures.append(f"{image_path(directory, job.name, batch[0]).name}: {line}")
-                    print(f"failed: {failures[-1]}", file=sys.stderr)
+                    # Ranks share the stream: line and newline go in one piece.
+                    sys.stderr.write(f"failed: {failures[-1]}\n")
                     if not ours:
                         traceback.print_exc()
             if len(batch) > 1:  # outside of the handler, which keeps the failed batch's tensors alive
