@@ -10,8 +10,12 @@ import pytest
 import torch
 from composing import answer, checked, load_script
 from PIL import Image
+from toy import Toy
 
 from denoiselab.backbones import load_backbone
+from denoiselab.edit import Generate, Sampler
+from denoiselab.noise import Cosine
+from denoiselab.studies import read_as_asked
 
 sample = load_script("sample")
 FEW = ("times=linspace", "times.steps=3", "logger=none", "progress_bar=false", "fabric.accelerator=cpu")
@@ -70,10 +74,38 @@ def test_in_python_its_run_directory_is_enough(text_run: Path, tmp_path: Path) -
     assert estimate.log_variance_weight is not None and estimate.x_0.isfinite().all()
 
 
-def test_a_pipeline_of_no_run_is_not_evaluated(text_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [None, "", "[", "lr: 1", "name: mine", "{name: mine, data: imagenet}"])
+def test_a_pipeline_of_no_run_is_neither_evaluated_nor_read(text_run: Path, tmp_path: Path, beside: str | None) -> None:
     pipeline = Path(shutil.copytree(text_run / "pipeline", tmp_path / "elsewhere" / "pipeline"))
+    if beside is not None:
+        (pipeline.parent / "config.yaml").write_text(beside)
     line = answer("backbone=text_digits", f"backbone.path={pipeline}", "edit=evaluate", script="sample")
     assert line == f"backbone.path={pipeline}: allowed is RUN/pipeline of a run of train.py, with its config.yaml"
+    config = checked("backbone=text_digits", f"backbone.path={pipeline}", script="sample")
+    sampler = Sampler(Toy(Cosine(1000), channels=3))
+    assert read_as_asked(config, Generate(prompts=["a red seven"]), sampler, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "images", "size"),
+    [
+        (["edit=generate", "edit.prompts=[a red seven]", "edit.count=2"], ["g7_s3_000", "g7_s3_001"], (32, 32)),
+        (["edit=hybrid", "edit.prompts=[a white three,a white eight]", "edit.count=1"], ["hybrid_000"], (32, 32)),
+        (["edit=blur", "edit.t=[250]"], ["original_000", "t250_000"], (32, 32)),
+        (["edit=one_step", "edit.t=[250]"], ["original_000", "t250_000"], (32, 32)),
+        (["edit=encode", "edit.prompts=[a red seven,a blue two]"], ["similarity_000", "similarity_001"], (16, 8)),
+    ],
+    ids=lambda value: value[0],
+)
+def test_it_is_a_deepfloyd_of_32_pixels(
+    text_run: Path, tmp_path: Path, edit: list[str], images: list[str], size: tuple[int, int]
+) -> None:
+    asked = ["backbone=deepfloyd", *words(text_run, tmp_path, *edit)[1:]]
+    assert sample.sample(checked(*asked, script="sample"), tmp_path / "made") == 0
+    for name in images:
+        with Image.open(tmp_path / "made" / "images" / f"{name}.png") as picture:
+            assert picture.size == size
+    assert (tmp_path / "made" / "figures" / f"{edit[0].removeprefix('edit=')}.png").is_file()
 
 
 def test_weights_that_have_changed_are_noticed(text_run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from composing import CONF, TINY, answer, checked, load_train, run_train, tiny
+from composing import CONF, SMOKE, TINY, TINY_NET, answer, checked, load_train, run_train, tiny
 from hydra.errors import InstantiationException
 from PIL import Image
 
 from denoiselab.config import save_config
 from denoiselab.config.errors import explain
+from denoiselab.data import MNIST
+from denoiselab.data.synthetic import draw
 from denoiselab.runs import held
 from denoiselab.training import LossCurve, NotFinite
 
@@ -328,15 +331,17 @@ def test_a_signal_in_a_jobs_last_epoch_ends_the_sweep(tmp_path: Path, monkeypatc
     assert (tmp_path / "job" / "checkpoints" / "last.ckpt").exists()
 
 
-def text_words(folder: Path, *words: str) -> list[str]:
-    asked = ["experiment=text_digits", "logger=none", "data.batch_size=4", "data.val_size=4", *words]
+def text_words(folder: Path, *words: str, experiment: str = "text_digits") -> list[str]:
+    asked = [f"experiment={experiment}", "logger=none", "data.batch_size=4", "data.val_size=4", *words]
     return [*asked[:2], *tiny(asked, folder), *asked[2:]]
 
 
+@pytest.mark.parametrize(("experiment", "drawn"), [("text_digits", "samples"), ("text_digits_upscaler", "upscaled")])
 def test_a_text_run_that_was_stopped_ends_with_the_same_weights(
-    tmp_path: Path, captioned_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, captioned_folder: Path, monkeypatch: pytest.MonkeyPatch, experiment: str, drawn: str
 ) -> None:
-    words = text_words(captioned_folder, "callbacks.samples=null", "trainer.max_epochs=2")
+    few = (f"callbacks.{drawn}=null", "trainer.max_epochs=2")
+    words = text_words(captioned_folder, *few, experiment=experiment)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(whole, *words)
     with monkeypatch.context() as patched:
@@ -362,6 +367,35 @@ def test_a_text_run_goes_on_with_the_captions_that_it_had(
     captions.write_text(captions.read_text().replace(*change))
     with pytest.raises(ValueError, match="its captions were others"):
         run(tmp_path / "run", f"resume={tmp_path / 'run'}", "trainer.max_epochs=2")
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An MNIST of 80 drawn pictures."""
+    monkeypatch.setattr(MNIST, "prepare_data", lambda self: None)
+    monkeypatch.setattr(MNIST, "load", lambda self: (*draw(60, "train"), *draw(20, "test")))
+    for name, size in (("train_size", 60), ("test_size", 20)):
+        monkeypatch.setattr(MNIST, name, size)
+
+
+@pytest.mark.parametrize("experiment", ["text_digits", "text_digits_upscaler"])
+def test_digits_in_colours_are_learned(tmp_path: Path, few_digits: None, experiment: str) -> None:
+    """What a run will not understand it says as it begins, and how its pipeline is used as it ends."""
+    few = (*TINY_NET, *SMOKE, "logger=none", "data.batch_size=4", "data.val_size=10", "model.net.vocabulary=20")
+    asked = ["callbacks.samples.prompts=[a red eight,a purple seven]", "callbacks.samples.epochs=[]"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = run(tmp_path, f"experiment={experiment}", *few, *(asked if experiment == "text_digits" else []))
+    assert done.value is not None and math.isfinite(done.value)
+    unread = [str(each.message) for each in caught if "has never seen" in str(each.message)]
+    _, told, *_, use, _ = done.printed.splitlines()
+    assert told == "captions: 6 words found no room in model.net.vocabulary=20"  # of the digits
+    if experiment == "text_digits":
+        assert unread == ["prompt='a purple seven': the tokenizer has never seen 'purple, seven'"]
+        assert use.startswith("pipeline: ") and "edit=generate" in use
+    else:
+        assert unread == []
+        assert use.endswith(" edit=upscale")
 
 
 def test_two_processes_do_not_run_in_one_directory(tmp_path: Path) -> None:

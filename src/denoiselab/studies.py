@@ -55,7 +55,8 @@ def evaluator_of(root: str, device: torch.device) -> Evaluator:
 def training_of(node: Mapping[str, Any], backbone: Any) -> tuple[Path, dict[str, Any], int]:
     """The run directory that a backbone of a config node is from, its config, and how many epochs it was trained for.
 
-    Raises OSError for a pipeline that is of no run.
+    Raises OSError or ValueError, as `read_config` does, for a pipeline that lies in no run. A config.yaml beside it may
+    still be of something else.
     """
     if "run" in node:
         return Path(node["run"]), backbone.trained, backbone.epoch
@@ -92,10 +93,10 @@ def read_as_asked(config: Mapping[str, Any], edit: Edit, sampler: Sampler, direc
     returns the shares as JOB/read_as_asked.
     """
     try:
-        trained = training_of(config["backbone"], sampler.backbone)[1]
-    except OSError:  # a pipeline from elsewhere
+        data = str(training_of(config["backbone"], sampler.backbone)[1]["data"]["_target_"])
+    except (OSError, ValueError, KeyError, TypeError):  # a pipeline from elsewhere, whatever lies beside it
         return {}
-    if trained["data"]["_target_"].rsplit(".")[-1] not in ("MNIST", "ColouredMNIST"):
+    if data.rsplit(".")[-1] not in ("MNIST", "ColouredMNIST"):
         return {}
     found = read_images(edit, sampler, directory, load_digits("judge"))
     for job, each in found.items():

@@ -11,7 +11,8 @@ import torch
 from diffusers import DiffusionPipeline, IFImg2ImgPipeline
 from torch import Tensor
 
-from denoiselab.backbones.deepfloyd import load_deepfloyd, load_upscaler
+from denoiselab.backbones import load_backbone
+from denoiselab.backbones.deepfloyd import load_deepfloyd
 from denoiselab.backbones.embeddings import EmbeddingCache
 from denoiselab.denoise import Backbone
 from denoiselab.edit import Edit, Generate, Sampler, SDEdit, Upscale
@@ -88,14 +89,27 @@ def test_sdedit_is_ifimg2imgpipeline_from_the_same_noised_start(
     torch.testing.assert_close(got, pictures(expected), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("noise_level", [50, 250])
+@pytest.mark.parametrize(
+    ("stage", "side", "noise_level"),
+    [("tiny_if/stage_2", 64, 50), ("tiny_if/stage_2", 64, 250), ("upscaler_run/pipeline", 32, 50)],
+)
+@pytest.mark.filterwarnings("ignore:prompt=.* has never seen")
 def test_upscale_is_ifsuperresolutionpipeline(
-    tiny_if: Path, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch, noise_level: int
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    side: int,
+    noise_level: int,
 ) -> None:
-    backbone = load_upscaler(tiny_if / "stage_2", cache, device="cpu", noise_level=noise_level)
-    pipeline = DiffusionPipeline.from_pretrained(tiny_if / "stage_2", text_encoder=None)
+    """Of one that was trained here too, which enlarges twice and not four times."""
+    fixture, _, part = stage.partition("/")
+    folder = request.getfixturevalue(fixture) / part
+    backbone = load_backbone(folder, PROMPTS, "cpu", noise_level=noise_level, cache=str(tmp_path))
+    pipeline = DiffusionPipeline.from_pretrained(folder, text_encoder=None)
+    assert type(pipeline).__name__ == "IFSuperResolutionPipeline"
     pipeline.scheduler.alphas_cumprod = Cosine(1000).abar[1:]  # theirs is float32: 1.1e-4 in one pixel of 400,000
-    small = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    small = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     pipeline.unet.to(memory_format=torch.channels_last)
     share_noise(monkeypatch, "pipeline_if_superresolution", "start", "context")
     expected = pipeline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import yaml
 from composing import TINY, checked, load_train
 
-from denoiselab.backbones import load_denoiser
+from denoiselab.backbones import load_backbone, load_denoiser
 from denoiselab.checkpoint import read_checkpoint
 from denoiselab.nets import UNet
 from denoiselab.noise import DDPM, RectifiedFlow
@@ -85,6 +86,16 @@ def test_a_single_step_denoiser_is_refused(tmp_path: Path) -> None:
     load_train().train(config, tmp_path, None)
     with pytest.raises(ValueError, match="of a single-step denoiser, allowed is a model that is told the time"):
         load_denoiser(tmp_path / "checkpoints" / "last.ckpt")
+
+
+def test_a_text_to_image_model_is_refused_without_its_pipeline(text_run: Path, tmp_path: Path) -> None:
+    early = Path(shutil.copytree(text_run, tmp_path / "early", ignore=shutil.ignore_patterns("pipeline")))
+    file = early / "checkpoints" / "last.ckpt"
+    for name in (early, file):
+        with pytest.raises(ValueError) as error:
+            load_backbone(name, device="cpu")
+        use = "RUN/pipeline of its run, which is there after the first epoch"
+        assert str(error.value) == f"checkpoint {file}: of a text-to-image model, allowed is {use}"
 
 
 def test_a_classifier_is_refused(tmp_path: Path) -> None:

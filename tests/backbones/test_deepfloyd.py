@@ -73,8 +73,8 @@ def test_a_fixed_variance_and_no_thresholding_are_seen(tiny_if: Path, cache: Emb
     config.write_text(text.replace('"thresholding": true', '"thresholding": false'))
     backbone = load_deepfloyd(tmp_path / "if", cache, device="cpu")
     assert backbone.solver == {"name": "ddpm"} and backbone.threshold is None
-    config.write_text(text.replace('"epsilon"', '"v_prediction"'))
-    with pytest.raises(ValueError, match=r"predicts v_prediction, allowed is epsilon"):
+    config.write_text(text.replace('"epsilon"', '"sample"'))
+    with pytest.raises(ValueError, match=r"predicts sample, allowed are epsilon and v_prediction"):
         load_deepfloyd(tmp_path / "if", cache, device="cpu")
 
 
@@ -343,6 +343,7 @@ def test_too_little_memory_is_said_before_anything_loads(
 
 FILES = [
     "model_index.json",
+    "scale.json",
     "scheduler/scheduler_config.json",
     "tokenizer/spiece.model",
     "tokenizer/tokenizer_config.json",
@@ -353,7 +354,7 @@ FILES = [
     "text_encoder/model.safetensors.index.json",
     "text_encoder/model.safetensors.index.fp16.json",
     *(f"text_encoder/model{kind}-0000{i}-of-00002.safetensors" for kind in ("", ".fp16") for i in (1, 2)),
-]  # of DeepFloyd/IF-I-M-v1.0, those that matter here
+]  # of DeepFloyd/IF-I-M-v1.0, those that matter here, and the scale that a stage II of another's may have
 
 
 @pytest.fixture
@@ -444,6 +445,7 @@ def test_no_more_than_is_needed_is_downloaded(
     wanted = {"network": False} if variant == "none" else {"variant": variant}
     assert fetch(HUB, parts=parts, **wanted) == hub
     assert {str(path.relative_to(hub)) for path in hub.rglob("*.safetensors")} == expected
+    assert (hub / "scale.json").is_file()
     assert ("text_encoder" in parts) == (hub / "tokenizer" / "spiece.model").is_file()
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     assert fetch(HUB, parts=parts, **wanted) == hub  # from now on it is in the cache

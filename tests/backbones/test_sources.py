@@ -34,6 +34,14 @@ def test_a_run_of_train_py_is_a_backbone_whose_prompts_are_digits(tmp_path: Path
     assert result.images.shape == (2, 1, 28, 28) and result.pil[0].size == (28, 28)
 
 
+def test_the_usual_guidance_is_that_of_the_runs_grids(tmp_path: Path) -> None:
+    path = run(tmp_path, "experiment=class_flow")
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["config"]["callbacks"]["samples"] = {"guidance_scale": 0.0}
+    torch.save(checkpoint, path)
+    assert load_backbone(tmp_path, device="cpu").guidance_scale == 0
+
+
 def test_a_time_model_takes_no_condition_and_no_guidance(tmp_path: Path) -> None:
     run(tmp_path, "model=time_unet", "schedule=ddpm", "schedule.path.T=40")
     model = load_backbone(tmp_path, device="cpu")
@@ -138,6 +146,18 @@ def test_what_does_not_fit_is_said_before_it_is_loaded(tiny_if: Path, monkeypatc
         assert str(error.value).endswith(" free: a half-precision backbone.dtype or another device would do")
     with pytest.raises(ValueError, match=r"allowed here is stage II"):
         DeepFloydSource(str(tiny_if / "stage_1"), str(tiny_if / "stage_1")).check(CPU, second=True)
+    with pytest.raises(ValueError, match=r"^backbone.upscaler_path: a stage II is required and none was given$"):
+        DeepFloydSource(str(tiny_if / "stage_1"), None).check(CPU, second=True)
+
+
+def test_a_mistyped_folder_is_no_hub_id(tiny_if: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    with pytest.raises(ValueError, match=r"^backbone.path=outputs/nope: is no folder"):
+        DeepFloydSource("outputs/nope", None).check(CPU)
+    shutil.copytree(tiny_if / "stage_1", tmp_path / "run" / "pipeline")
+    with pytest.raises(ValueError, match=r"\(did you mean run/pipeline\?\)$"):
+        DeepFloydSource("run", None).check(CPU)
 
 
 @pytest.fixture
@@ -170,10 +190,43 @@ def test_a_stage_ii_of_another_resolution_is_refused(tiny_if: Path, upscaler: Pa
         DeepFloydSource(str(tiny_if / "stage_1"), str(upscaler)).check(CPU, second=True)
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (32, "enlarges pictures of 64 pixels, allowed is stage I's 32"),
+        (64, "takes embeddings 4096 wide, allowed is stage I's text encoder's 32"),
+    ],
+)
+def test_the_hubs_stage_ii_is_refused_beside_a_stage_i_of_another_kind(
+    tiny_if: Path, tmp_path: Path, no_network: None, size: int, message: str
+) -> None:
+    small = Path(shutil.copytree(tiny_if / "stage_1", tmp_path / "small"))
+    resized(small, size, 4)
+    hub = "DeepFloyd/IF-II-L-v1.0"
+    with pytest.raises(ValueError, match=f"^backbone.upscaler_path={hub}: {message}$"):
+        DeepFloydSource(str(small), hub).check(CPU, second=True)
+
+
+def test_a_stage_ii_of_another_resolution_is_refused_beside_the_hubs_stage_i(upscaler: Path) -> None:
+    resized(upscaler, 64, 2)
+    with pytest.raises(ValueError, match=r"enlarges pictures of 32 pixels, allowed is stage I's 64$"):
+        DeepFloydSource("DeepFloyd/IF-I-M-v1.0", str(upscaler)).check(CPU, second=True)
+
+
+@pytest.mark.parametrize(("given", "usual"), [(None, 7), (0.0, 0), (3.5, 3.5)])
+def test_the_usual_guidance_is_the_one_given(tiny_if: Path, given: float | None, usual: float) -> None:
+    assert source(tiny_if, guidance_scale=given).load(CPU, network=False).guidance_scale == usual
+
+
 def test_a_stage_ii_of_other_words_is_refused(tiny_if: Path, upscaler: Path) -> None:
+    """Padding is none of its words: a tokenizer is saved with that of its last call."""
     file = upscaler / "tokenizer" / "tokenizer.json"
-    file.write_text(file.read_text() + " ")
+    tokenizer = json.loads(file.read_text())
     both = DeepFloydSource(str(tiny_if / "stage_1"), str(upscaler))
+    file.write_text(json.dumps(tokenizer | {"padding": None, "truncation": {"max_length": 5}}))
+    both.check(CPU, second=True)
+    tokenizer["model"]["vocab"][-1][0] += "s"
+    file.write_text(json.dumps(tokenizer))
     with pytest.raises(ValueError, match=r"^backbone.upscaler_path=.*: has another text encoder than stage I"):
         both.check(CPU, second=True)
     both.text_encoder = str(tiny_if / "stage_1")  # asked for

@@ -101,19 +101,22 @@ def test_the_text_encoder_is_not_trained() -> None:
     assert not any(parameter.requires_grad for parameter in network().text_encoder.parameters())
 
 
-def test_what_it_saves_loads_as_deepfloyd_with_the_same_estimate(tmp_path: Path, no_network: None) -> None:
+@pytest.mark.parametrize("prediction", ["eps", "velocity"])
+def test_what_it_saves_loads_as_deepfloyd_with_the_same_estimate(
+    tmp_path: Path, no_network: None, prediction: str
+) -> None:
     net, prompts = network(), ["a red seven", "7"]
-    net.save_pipeline(tmp_path / "pipeline")
-    net.save_pipeline(tmp_path / "pipeline")  # in place of what is there
+    net.save_pipeline(tmp_path / "pipeline", "eps")
+    net.save_pipeline(tmp_path / "pipeline", prediction)  # in place of what is there
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
     backbone = load_backbone(tmp_path / "pipeline", prompts=prompts, device="cpu", cache=str(tmp_path / "cache"))
     assert backbone.shape == (3, 16, 16) and backbone.threshold == net.threshold == (0.95, 1.0)
     net.threshold = (0.95, 1.5)
-    net.save_pipeline(tmp_path / "other")
+    net.save_pipeline(tmp_path / "other", prediction)
     assert load_backbone(tmp_path / "other", device="cpu", cache=str(tmp_path / "cache")).threshold == (0.95, 1.5)
     x, t = torch.randn(2, 3, 16, 16), torch.tensor([1000, 3])
     with torch.no_grad():
-        ours = net.denoiser(PATH)(x, t, net.embed(net.tokens(prompts)))
+        ours = net.denoiser(PATH, prediction)(x, t, net.embed(net.tokens(prompts)))
         theirs = backbone.denoiser(x, t, backbone.condition(prompts))
     torch.testing.assert_close(ours.eps, theirs.eps, rtol=1e-4, atol=1e-5)
     assert ours.log_variance_weight is not None and theirs.log_variance_weight is not None
@@ -124,7 +127,7 @@ def test_diffusers_reads_it_without_code_of_ours(tmp_path: Path, no_network: Non
     from diffusers import DiffusionPipeline
 
     net = network()
-    net.save_pipeline(tmp_path / "pipeline")
+    net.save_pipeline(tmp_path / "pipeline", "eps")
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "pipeline")
     assert type(pipeline).__name__ == "IFPipeline"
     embedding, _ = pipeline.encode_prompt("a red seven", do_classifier_free_guidance=False)
@@ -135,7 +138,7 @@ def test_a_stage_ii_loads_as_one(tmp_path: Path, no_network: None) -> None:
     net = network(upscaler=True)
     net.threshold = (0.95, 1.2)
     for low_resolution in (8, 4):
-        net.save_pipeline(tmp_path / "upscaler", low_resolution)
+        net.save_pipeline(tmp_path / "upscaler", "velocity", low_resolution)
         backbone = load_backbone(tmp_path / "upscaler", device="cpu", noise_level=50, cache=str(tmp_path / "cache"))
         assert isinstance(backbone, Upscaler) and backbone.scale == 16 // low_resolution
     assert backbone.threshold == (0.95, 1.2)
@@ -145,9 +148,9 @@ def test_a_stage_ii_loads_as_one(tmp_path: Path, no_network: None) -> None:
 
 
 def test_words_never_seen_are_warned_about_and_again(tmp_path: Path) -> None:
-    network().save_pipeline(tmp_path / "pipeline")
+    network().save_pipeline(tmp_path / "pipeline", "eps")
     for _ in range(2):
-        with pytest.warns(UserWarning, match="'a purple dog': the tokenizer has never seen 'purple dog'"):
+        with pytest.warns(UserWarning, match="'a purple dog': the tokenizer has never seen 'purple, dog'"):
             load_backbone(tmp_path / "pipeline", ["a purple dog"], device="cpu", cache=str(tmp_path / "cache"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from composing import CONF, answer, checked, run_train
 from hydra.errors import HydraException
 
 from denoiselab.config.check import require
-from denoiselab.config.errors import explain, one_line_errors
+from denoiselab.config.errors import explain, one_line_errors, run_script
 from denoiselab.config.sample_schema import SAMPLE_SCHEMAS
 
 SECONDS_TO_ANSWER = 2.0
@@ -181,3 +182,10 @@ def test_the_commands_that_help_shows_are_understood() -> None:
     commands = [line.split()[2:] for line in shown if line.startswith("python train.py ")]
     understood = [checked(*words) for words in commands if not words[0].startswith(("[", "resume", "-m"))]
     assert len(understood) == 4
+
+
+def test_a_warning_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    run_script(lambda: None, CONF / "train.yaml")
+    assert warnings.formatwarning("a word is unknown", UserWarning, "file.py", 3) == "warning: a word is unknown\n"

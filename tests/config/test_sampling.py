@@ -240,6 +240,7 @@ MISTAKES = [
         "edit.guidance_scale=inf: allowed is null (the usual) or 0 to 100",
     ),
     ("class", "edit.guidance_scales=[1,nan]", "edit.guidance_scales=nan: allowed is null (the usual) or 0 to 100"),
+    ("tiny", "backbone.guidance_scale=-1", "backbone.guidance_scale=-1.0: allowed is null (the usual) or 0 to 100"),
     ("class", "edit.guidance_scales=[]", "edit.guidance_scales=[]: allowed is one value or more"),
     (
         "time",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from denoiselab.data import DataError
-from denoiselab.data.rows import Rows, read_rows
+from denoiselab.data.rows import TOLD, Rows, read_rows
 
 
 def written(folder: Path, *rows: Any) -> Rows:
@@ -88,6 +88,8 @@ def test_a_captions_file_may_be_elsewhere_and_pictures_below(tmp_path: Path) -> 
         (row("a.png", ["a cat", ""]), "has an empty caption"),
         (row("a.png", None), "has text=None, which is no caption and no list of captions"),
         (row("a.png", ["a", 3]), "has text=['a', 3], which is no caption and no list of captions"),
+        (row("a.png", "nice \ud83d"), "has a caption that is not Unicode text"),
+        (row("a.png", ["a cat", "\ude00"]), "has a caption that is not Unicode text"),
         (row("z.png"), "has file_name=z.png, and there is no such file"),
         (row("sub"), "has file_name=sub, and there is no such file"),
         (row("a\x00.png"), "has file_name=a\x00.png, and there is no such file"),
@@ -114,9 +116,9 @@ def test_a_bad_row_is_named(bad: Any, why: str, tmp_path: Path) -> None:
 
 
 def test_the_first_of_many_bad_rows_are_told(tmp_path: Path) -> None:
-    rows = written(tmp_path, A, B, *[row("z.png")] * 5)
-    missing = "has file_name=z.png, and there is no such file"
-    assert rows.told() == f"5 of 7 rows (line 3 {missing}; line 4 {missing}; line 5 {missing}; 2 more)"
+    rows = written(tmp_path, A, B, *[row("z.png")] * (TOLD + 2))
+    told = [f"line {n} has file_name=z.png, and there is no such file" for n in range(3, TOLD + 3)]
+    assert rows.told() == f"{TOLD + 2} of {TOLD + 4} rows ({'; '.join(told)}; 2 more)"
 
 
 @pytest.mark.parametrize("policy", ["refuse", "skip"])

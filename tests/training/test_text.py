@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -32,11 +34,12 @@ def upscaler_module() -> UpscalerModule:
     return knowing(UpscalerModule(net, PATH, "eps", OPTIMIZER, seed=0, empty=0.1, null=0.05, low_resolution=4))
 
 
-def knowing(module: TextModule) -> TextModule:
+def knowing(module: TextModule, captions: Sequence[Sequence[str]] = CAPTIONS, names: Sequence[str] = ()) -> TextModule:
     """The module as a run has it that has begun."""
     draw_zeros(module.net.unet)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(captions=CAPTIONS), strategy=strategy, global_rank=0)
+    data = SimpleNamespace(captions=captions, names=names)
+    module._trainer = SimpleNamespace(datamodule=data, strategy=strategy, global_rank=0, world_size=1)
     module.setup("fit")
     return module
 
@@ -88,13 +91,52 @@ def test_validation_sees_the_first_caption() -> None:
     torch.testing.assert_close(module.condition(torch.tensor([1, 2]))[1], embedded(module, "a red three"))
 
 
-def test_the_loss_is_that_of_the_mean_and_the_bound() -> None:
+def test_what_captions_lose_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     module = text_module()
+    assert capsys.readouterr().out == ""
+    knowing(module, [[" ".join(["red"] * length)] for length in (75, 76, 77, 200)])
+    assert capsys.readouterr().out == "captions: 2 of 4 have more than 77 tokens, and are cut\n"  # </s> is one
+    knowing(module, [[f"w{n}" for n in range(40)]])
+    words = len(NULL_PROMPT.split())
+    assert capsys.readouterr().out == f"captions: {8 + words} words found no room in model.net.vocabulary=32\n"
+
+
+OTHERS = [["a red one"], *CAPTIONS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "what"),
+    [
+        ((CAPTIONS, ()), (OTHERS, ()), "captions"),
+        ((CAPTIONS, "abc"), (OTHERS, "abc"), "captions"),
+        ((CAPTIONS, "abc"), (CAPTIONS, "abd"), "pictures"),
+        ((CAPTIONS, "abc"), (CAPTIONS, ()), "pictures"),
+    ],
+)
+def test_a_run_goes_on_with_its_captions_and_pictures(before: Any, now: Any, what: str) -> None:
+    module = text_module()
+    saved: dict[str, Any] = {}
+    knowing(module, *before).on_save_checkpoint(saved)
+    module.on_load_checkpoint(saved)
+    with pytest.raises(ValueError, match=f"^resume: allowed is the data that the run had; its {what} were others$"):
+        knowing(module, *now).on_load_checkpoint(saved)
+    if what == "pictures":  # of a run that kept nothing of them
+        del saved["pictures"]
+        module.on_load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "velocity"])
+def test_the_loss_is_that_of_the_mean_and_the_bound(prediction: str) -> None:
+    module = text_module()
+    module.prediction = prediction
     x_0, eps, t = torch.rand(3, 3, 16, 16), torch.randn(3, 3, 16, 16), torch.tensor([1, 500, 1000])
     condition = module.condition(torch.tensor([0, 1, 2]))
     alpha, sigma = (each.float().view(3, 1, 1, 1) for each in (PATH.alpha(t), PATH.sigma(t)))
-    mean_eps, v = module.net(alpha * (2 * x_0 - 1) + sigma * eps, t, condition).chunk(2, 1)
-    expected = F.mse_loss(mean_eps, eps) + 0.003 * variance_bound(PATH, eps, mean_eps, v, t).mean()
+    x_t = alpha * (2 * x_0 - 1) + sigma * eps
+    value, v = module.net(x_t, t, condition).chunk(2, 1)
+    target = eps if prediction == "eps" else alpha * eps - sigma * (2 * x_0 - 1)
+    mean_eps = value if prediction == "eps" else sigma * x_t + alpha * value  # (Salimans & Ho 2022, appendix D)
+    expected = F.mse_loss(value, target) + 0.003 * variance_bound(PATH, eps, mean_eps, v, t).mean()
     torch.testing.assert_close(module.loss(x_0, t, eps, condition), expected)
 
 
@@ -145,8 +187,15 @@ def test_stage_ii_is_told_the_small_picture_and_its_level() -> None:
 
 def test_what_is_no_text_model() -> None:
     net = text_module().net
-    for path, prediction in ((RectifiedFlow(), "velocity"), (Cosine(300), "eps"), (PATH, "x_0")):
-        with pytest.raises(ValueError, match=f"^{prediction} on .*: allowed is eps on Cosine with T=1000"):
+    for path, prediction in (
+        (RectifiedFlow(), "velocity"),
+        (Cosine(300), "eps"),
+        (PATH, "x_0"),
+        (PATH, "v_prediction"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"^{prediction} on .*: allowed are eps, as IF's, and velocity on Cosine with T=1000"
+        ):
             TextModule(net, path, prediction, OPTIMIZER, 0, 0.1, 0.05)
     with pytest.raises(ValueError, match=r"model.empty=0.9, model.null=0.2: allowed are probabilities"):
         TextModule(net, PATH, "eps", OPTIMIZER, 0, 0.9, 0.2)

@@ -31,7 +31,7 @@ class CheckpointBackbone(Backbone):
         trained: its config.
 
     Raises:
-        ValueError: in one line, for a file that is no checkpoint, or one of a single-step denoiser.
+        ValueError: in one line, for a file that is no checkpoint, or one of a model that is none of these.
     """
 
     low = 0.0
@@ -50,8 +50,8 @@ class CheckpointBackbone(Backbone):
         self.shape = (config["model"]["net"]["in_channels"], 28, 28)
         self.num_classes = config["model"]["net"]["num_classes"]
         grids = config["callbacks"].get("samples") or {}
-        usual = grids.get("guidance_scale") or GUIDANCE_SCALE
-        self.guidance_scale = usual if self.num_classes else 1.0
+        own = grids.get("guidance_scale")
+        self.guidance_scale = 1.0 if not self.num_classes else GUIDANCE_SCALE if own is None else own
         self.solver = {name: value for name, value in config["solver"].items() if name != "_target_"}
 
     def condition(self, prompts: Sequence[str]) -> Tensor | None:
@@ -73,8 +73,8 @@ def load_denoiser(path: str | Path) -> NetworkDenoiser:
 
     With EMA on, the averaged weights. A class model's condition is the class vector (B, K), one-hot or zero.
 
-    Raises ValueError, in one line, for a file that is no checkpoint, or one of a single-step denoiser, which takes no
-    time.
+    Raises ValueError, in one line, for a file that is no checkpoint, or one of a classifier or a single-step denoiser,
+    which take no time, or of a text-to-image model, which is loaded from its pipeline.
     """
     return denoiser_of(read_checkpoint(Path(path)), Path(path))
 
@@ -84,6 +84,9 @@ def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
     config = checkpoint["config"]
     if not config["schedule"]:
         raise ValueError(f"checkpoint {file}: of a digit classifier, allowed is a model that is told the time")
+    if "text_width" in config["model"]["net"]:
+        use = "RUN/pipeline of its run, which is there after the first epoch"
+        raise ValueError(f"checkpoint {file}: of a text-to-image model, allowed is {use}")
     net = UNet(**_arguments(config["model"]["net"]))
     if net.time == "none":
         raise ValueError(f"checkpoint {file}: of a single-step denoiser, allowed is a model that is told the time")

@@ -26,9 +26,12 @@ from denoiselab.backbones.weights import (
     resolve_device,
     resolve_dtype,
     resolve_variant,
+    scale_of,
 )
 from denoiselab.denoise import Backbone, Denoiser, Estimate, Split, Upscaler
-from denoiselab.noise import VariancePreserving
+from denoiselab.noise import VariancePreserving, per_image
+
+DIFFUSERS_NAMES = {"eps": "epsilon", "velocity": "v_prediction"}  # of predictions
 
 # Type checkers see nothing behind diffusers' lazy imports.
 UNet2DConditionModel: TypeAlias = Any
@@ -36,39 +39,46 @@ DDPMScheduler: TypeAlias = Any
 
 
 class DeepFloydDenoiser(Denoiser):
-    """A UNet of DeepFloyd IF, which predicts eps and may predict a variance beside it, as a Denoiser.
+    """A UNet in DeepFloyd IF's form, which may predict a variance beside eps (as IF's do) or velocity, as a Denoiser.
 
     The UNet runs in its own type; x_t, the estimate and all coefficients are float32 or wider (alpha_T^2 = 2.4e-9 is
     zero in half precision). The time of diffusers is ours less one: its 0 is the first noisy one.
 
     Args:
-        unet: of C or 2 C channels in, and C (eps) or 2 C (eps, v) out, v in [-1, 1].
+        unet: of C or 2 C channels in, and C (eps) or 2 C (eps, v) out, v in [-1, 1]; or velocity in eps' place.
         path: with the betas of its scheduler.
         noise_level: for stage II, whose calls take 2 C channels, x_t and the enlarged picture, the index at which the
             latter was noised; the UNet is told it. The estimate is that of x_t. None for stage I.
+        prediction: "eps" or "velocity".
     """
 
-    def __init__(self, unet: UNet2DConditionModel, path: VariancePreserving, noise_level: int | None = None) -> None:
-        self.unet, self.path, self.noise_level = unet, path, noise_level
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        path: VariancePreserving,
+        noise_level: int | None = None,
+        prediction: str = "eps",
+    ) -> None:
+        self.unet, self.path, self.noise_level, self.prediction = unet, path, noise_level, prediction
         self.channels = unet.config.in_channels // (1 if noise_level is None else 2)
         self.dtype = next(unet.parameters()).dtype
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
         if condition is None:
             raise ValueError("DeepFloyd needs a condition: the embeddings of as many prompts as images, (B, 77, D)")
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))  # (B,)
+        t = per_image(t, x_t)  # (B,)
         x_t = x_t.to(torch.promote_types(x_t.dtype, torch.float32))
         labels = {} if self.noise_level is None else {"class_labels": torch.full_like(t, self.noise_level)}
         answer = self.unet(
             x_t.to(self.dtype), t - 1, encoder_hidden_states=condition.to(self.dtype), return_dict=False, **labels
         )[0]
-        eps, *learned = answer.to(x_t.dtype).split(self.channels, dim=1)  # (B, C, H, W), once or twice
-        x_0, eps = self.path.estimate("eps", eps, x_t[:, : self.channels], t)
+        value, *learned = answer.to(x_t.dtype).split(self.channels, dim=1)  # (B, C, H, W), once or twice
+        x_0, eps = self.path.estimate(self.prediction, value, x_t[:, : self.channels], t)
         return Estimate(x_0, eps, (learned[0] + 1) / 2 if learned else None)
 
 
 class DeepFloyd(Backbone):
-    """Stage I: 64 x 64 pixels of a prompt.
+    """Stage I: pictures of a prompt, as large as its UNet makes them; of 64 x 64 pixels in DeepFloyd's own.
 
     Args:
         name: for titles and records.
@@ -98,7 +108,8 @@ class DeepFloyd(Backbone):
     ) -> None:
         self.name, self.cache, self.device = name, cache, device
         self.embeddings: dict[str, Tensor] = {}  # those asked for so far, each (1, 77, D), on the device
-        denoiser = DeepFloydDenoiser(unet, VariancePreserving(scheduler.betas), noise_level)
+        prediction = {theirs: ours for ours, theirs in DIFFUSERS_NAMES.items()}[scheduler.config.prediction_type]
+        denoiser = DeepFloydDenoiser(unet, VariancePreserving(scheduler.betas), noise_level, prediction)
         self.denoiser = Split(denoiser, max_batch)
         self.shape = (denoiser.channels, unet.config.sample_size, unet.config.sample_size)
         self.width = unet.config.encoder_hid_dim
@@ -126,7 +137,7 @@ class DeepFloyd(Backbone):
 
 
 class DeepFloydUpscaler(DeepFloyd, Upscaler):
-    """Stage II: 256 x 256 pixels of a prompt and a picture of 64 x 64.
+    """Stage II: pictures of a prompt and of smaller ones; 256 x 256 pixels of 64 x 64 in DeepFloyd's own.
 
     Args:
         noising_scheduler: whose path the enlarged picture is noised on.
@@ -209,7 +220,6 @@ def load_upscaler(
     *,
     device: str | torch.device,
     noise_level: int = 250,
-    scale: int = SCALE,
     revision: str | None = None,
     variant: str | None = "auto",
     dtype: str = "auto",
@@ -218,8 +228,8 @@ def load_upscaler(
     network: bool = True,
     key: str = "path",
 ) -> DeepFloydUpscaler:
-    """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder; the arguments are load_deepfloyd's, and
-    `DeepFloydUpscaler`'s.
+    """Stage II of a hub id (DeepFloyd/IF-II-{M,L}-v1.0) or a local folder, which says its scale; the arguments are
+    load_deepfloyd's, and `DeepFloydUpscaler`'s.
 
     Its prompts are encoded by the same T5, so that `cache` may be that of stage I.
     """
@@ -229,7 +239,9 @@ def load_upscaler(
     found = _weights(STAGE_2, chosen, variant, dtype, offload, network, path, key)
     folder, unet = _load_unet(path, revision, found, chosen, offload, max_batch)
     schedulers = _scheduler(folder, "scheduler", key), _scheduler(folder, "image_noising_scheduler", key)
-    backbone = DeepFloydUpscaler(Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level, scale)
+    backbone = DeepFloydUpscaler(
+        Path(path).name, unet, *schedulers, cache, chosen, max_batch, noise_level, scale_of(folder)
+    )
     backbone.revision = folder.name if is_hub(path) else None
     return backbone
 
@@ -325,6 +337,7 @@ def _scheduler(folder: Path, part: str, key: str) -> DDPMScheduler:
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler.from_pretrained(folder, subfolder=part)
-    if scheduler.config.prediction_type != "epsilon":
-        raise ValueError(f"{key}={folder}: predicts {scheduler.config.prediction_type}, allowed is epsilon")
+    if scheduler.config.prediction_type not in DIFFUSERS_NAMES.values():
+        allowed = " and ".join(DIFFUSERS_NAMES.values())
+        raise ValueError(f"{key}={folder}: predicts {scheduler.config.prediction_type}, allowed are {allowed}")
     return scheduler

@@ -232,7 +232,7 @@ def encode(
     """
     missing = cache.missing(prompts)
     for prompt in dict.fromkeys(prompts):
-        _warn_of(prompt, cache.unread(prompt))
+        warn_of(prompt, cache.unread(prompt))
     if not missing:
         return
     device = resolve_device(device)
@@ -244,9 +244,9 @@ def encode(
     from transformers import T5EncoderModel, T5Tokenizer
 
     tokenizer = T5Tokenizer.from_pretrained(folder, subfolder="tokenizer")
-    unread = {prompt: _unread(tokenizer, clean(prompt, cache.clean_caption)) for prompt in missing}
+    unread = {prompt: unread_of(tokenizer, clean(prompt, cache.clean_caption)) for prompt in missing}
     for prompt, each in unread.items():
-        _warn_of(prompt, each)
+        warn_of(prompt, each)
     encoder = T5EncoderModel.from_pretrained(
         folder,
         subfolder="text_encoder",
@@ -265,19 +265,16 @@ def encode(
             torch.cuda.empty_cache()
 
 
-def _unread(tokenizer: Any, text: str) -> Unread:
+def unread_of(tokenizer: Any, text: str) -> Unread:
+    """What an encoder of 77 tokens does not read of a cleaned text."""
     tokens = tokenizer(text).input_ids
+    unknown = [word for word in dict.fromkeys(text.split()) if tokenizer.unk_token_id in tokenizer(word).input_ids]
     # The last of 77 tokens is the end of sequence.
-    return Unread(str(tokenizer.decode(tokens[LENGTH - 1 : -1])), unknown_words(tokenizer, text))
+    return Unread(str(tokenizer.decode(tokens[LENGTH - 1 : -1])), ", ".join(unknown))
 
 
-def unknown_words(tokenizer: Any, text: str) -> str:
-    """The words of a cleaned text that have a token of no meaning, <unk>, with spaces between."""
-    words = dict.fromkeys(text.split())
-    return " ".join(word for word in words if tokenizer.unk_token_id in tokenizer(word).input_ids)
-
-
-def _warn_of(prompt: str, unread: Unread) -> None:
+def warn_of(prompt: str, unread: Unread) -> None:
+    """A warning for each thing that is not read of a prompt."""
     if unread.cut:
         warnings.warn(f"prompt={prompt!r}: has more than {LENGTH} tokens; cut: {unread.cut!r}", stacklevel=3)
     if unread.unknown:

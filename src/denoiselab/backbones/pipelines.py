@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 RATIO = 0.95  # of the dynamic thresholding, see `denoise.Threshold`
 _PATH = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 _LEARNED = _PATH | {
-    "prediction_type": "epsilon",
     "variance_type": "learned_range",
     "thresholding": True,
     "dynamic_thresholding_ratio": RATIO,
@@ -106,13 +105,19 @@ def save_stage_1(
     tokenizer: T5Tokenizer,
     text_encoder: T5EncoderModel,
     most: float = 1.5,
+    predicts: str = "epsilon",
 ) -> None:
-    """Writes an `IFPipeline`, whose dynamic thresholding goes up to `most`; IF's goes to 1.5."""
+    """Writes an `IFPipeline`.
+
+    Args:
+        most: up to where its dynamic thresholding goes.
+        predicts: "epsilon", as IF's do, or "v_prediction".
+    """
     from diffusers import DDPMScheduler, IFPipeline
 
     pipeline: Any = IFPipeline(
         unet=unet,
-        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most),
+        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most, prediction_type=predicts),
         **_text_parts(tokenizer, text_encoder),
     )
     _save(pipeline, directory)
@@ -125,15 +130,16 @@ def save_stage_2(
     text_encoder: T5EncoderModel,
     scale: int = 4,
     most: float = 1.0,
+    predicts: str = "epsilon",
 ) -> None:
     """Writes an `IFSuperResolutionPipeline`, and beside its parts how many times a side grows, if that is not IF's 4:
-    diffusers' format has no place for it, and enlarges whatever it is given. `most` is as in `save_stage_1`.
+    diffusers' format has no place for it, and enlarges whatever it is given. The rest is as in `save_stage_1`.
     """
     from diffusers import DDPMScheduler, IFSuperResolutionPipeline
 
     pipeline: Any = IFSuperResolutionPipeline(
         unet=unet,
-        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most),
+        scheduler=DDPMScheduler(**_LEARNED, sample_max_value=most, prediction_type=predicts),
         image_noising_scheduler=DDPMScheduler(**_PATH),
         **_text_parts(tokenizer, text_encoder),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from denoiselab.denoise import Backbone
 
 if TYPE_CHECKING:
     from denoiselab.backbones.embeddings import EmbeddingCache
+
+LAST_CALL = ("truncation", "padding")  # of a tokenizer.json
 
 
 class Source(ABC):
@@ -89,7 +92,7 @@ class DeepFloydSource(Source):
 
     Args:
         path: stage I, a hub id or a folder.
-        upscaler_path: stage II.
+        upscaler_path: stage II; None where there is none.
         text_encoder: the hub id or folder whose T5 serves both stages; None: that of `path` if it is a folder, and for
             DeepFloyd's hub ids, which have the same one, that of IF-I-XL.
         revision: of `path` on the hub; None is the main branch.
@@ -105,7 +108,7 @@ class DeepFloydSource(Source):
     """
 
     path: str
-    upscaler_path: str
+    upscaler_path: str | None
     text_encoder: str | None = None
     revision: str | None = None
     upscaler_revision: str | None = None
@@ -141,9 +144,9 @@ class DeepFloydSource(Source):
 
         if self.clean_caption:
             check_cleaning(f"{self.prefix}clean_caption")
-        stage = self._stage(second)
         if second:
             self._check_stages()
+        stage = self._stage(second)
         check_deepfloyd(**stage, device=device, second=second, dtype=self.dtype, offload=self.offload, network=network)
         if self.import_embeddings:
             folder = weights.fetch(**stage, parts=weights.STAGE_2 if second else weights.STAGE_1, network=False)
@@ -178,15 +181,16 @@ class DeepFloydSource(Source):
             "network": network,
         }
         if second:
-            scale = weights.scale_of(Path(self.upscaler_path))
-            backbone: Backbone = load_upscaler(noise_level=noise_level, scale=scale, **settings)
-        else:
-            backbone = load_deepfloyd(**settings)
-            backbone.guidance_scale = self.guidance_scale or backbone.guidance_scale
+            return load_upscaler(noise_level=noise_level, **settings)
+        backbone = load_deepfloyd(**settings)
+        if self.guidance_scale is not None:
+            backbone.guidance_scale = self.guidance_scale
         return backbone
 
     def _check_stages(self) -> None:
-        """Raises ValueError for a stage II, in a folder, that is none of the stage I beside it."""
+        """Raises ValueError for a stage II that is missing, or none of the stage I beside it, as far as is known."""
+        if self.upscaler_path is None:
+            raise ValueError(f"{self.prefix}upscaler_path: a stage II is required and none was given")
         first, second = Path(self.path), Path(self.upscaler_path)
         made, large = weights.resolution(first), weights.resolution(second)
         if made is None or large is None or first == second:
@@ -194,11 +198,17 @@ class DeepFloydSource(Source):
         given, small = f"{self.prefix}upscaler_path={second}", large // weights.scale_of(second)
         if small != made:
             raise ValueError(f"{given}: enlarges pictures of {small} pixels, allowed is stage I's {made}")
-        if self.text_encoder is None and _words(second) not in (None, _words(first)):
+        if self.text_encoder is not None:
+            return
+        told, read = weights.embedding_width(first), weights.embedding_width(second)
+        if told != read:
+            raise ValueError(f"{given}: takes embeddings {read} wide, allowed is stage I's text encoder's {told}")
+        if _words(second) not in (None, _words(first)):
             raise ValueError(f"{given}: has another text encoder than stage I; allowed is one of the same captions")
 
     def _stage(self, second: bool) -> dict[str, Any]:
-        path, revision = (self.upscaler_path, self.upscaler_revision) if second else (self.path, self.revision)
+        path = self.upscaler_path if second else self.path
+        revision = self.upscaler_revision if second else self.revision
         return {"path": path, "revision": revision, "key": f"{self.prefix}{'upscaler_path' if second else 'path'}"}
 
 
@@ -207,7 +217,10 @@ def _words(folder: Path) -> tuple[str, ...] | None:
     files = [*(folder / "text_encoder").glob("*.safetensors"), folder / "tokenizer" / "tokenizer.json"]
     if not all(file.is_file() for file in files) or len(files) < 2 or sum(f.stat().st_size for f in files) > 2**28:
         return None
-    return tuple(hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in files)
+    # A tokenizer is saved with the padding of its last call, which is none of its words.
+    tokenizer = {name: value for name, value in json.loads(files[-1].read_text()).items() if name not in LAST_CALL}
+    parts = [*(file.read_bytes() for file in files[:-1]), json.dumps(tokenizer).encode()]
+    return tuple(hashlib.blake2b(part, digest_size=8).hexdigest() for part in parts)
 
 
 @dataclass(kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoiselab.backbones.deepfloyd import DeepFloydDenoiser, noised_context
-from denoiselab.backbones.embeddings import LENGTH, clean, unknown_words
+from denoiselab.backbones.deepfloyd import DIFFUSERS_NAMES, DeepFloydDenoiser, noised_context
+from denoiselab.backbones.embeddings import LENGTH, clean, unread_of, warn_of
 from denoiselab.backbones.pipelines import (
     RATIO,
     make_text_encoder,
@@ -30,7 +30,7 @@ SPECIAL = 4  # tokens that no word is: <pad>, </s>, <unk> and a lone space
 
 
 class TextUNet(nn.Module):
-    """eps and variance of coloured pictures in [-1, 1], given x_t, t and prompts.
+    """eps (or velocity) and variance of coloured pictures in [-1, 1], given x_t, t and prompts.
 
     T5's weights stay as they were drawn: random features of two layers tell prompts apart, and the UNet learns what
     they say. They are the same in every network of one size, so that a stage II understands what stage I does. Each
@@ -102,9 +102,15 @@ class TextUNet(nn.Module):
         self.tokenizer = make_tokenizer([(word, -4.0) for word in self.words])
         return len(ordered) - len(chosen)
 
-    def unknown(self, prompt: str) -> str:
-        """The words of a prompt that no caption had, as they stand in it."""
-        return unknown_words(self.tokenizer, clean(prompt, False))
+    def warn_of(self, prompts: Iterable[str]) -> None:
+        """Warns of what it will not read of prompts, as `embeddings.encode` does."""
+        for prompt in dict.fromkeys(prompts):
+            warn_of(prompt, unread_of(self.tokenizer, clean(prompt, False)))
+
+    def cut(self, captions: Sequence[str]) -> int:
+        """How many captions have more than 77 tokens, of which `tokens` keeps the first."""
+        tokens = self.tokenizer([clean(caption, False) for caption in captions]).input_ids
+        return sum(len(each) > LENGTH for each in tokens)
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (B, 77), int64, of B prompts, on the CPU; 0 is padding."""
@@ -126,33 +132,36 @@ class TextUNet(nn.Module):
             level: (B,) noise level of the enlarged picture, 0 to T - 1; of stage II only.
 
         Returns:
-            (B, 6, S, S): eps, and v in about [-1, 1] of the log variance.
+            (B, 6, S, S): eps or velocity, and v in about [-1, 1] of the log variance.
         """
         labels = {} if level is None else {"class_labels": level}
         # diffusers' time is ours less one: its 0 is the first noisy one.
         return self.unet(x, t - 1, encoder_hidden_states=condition, return_dict=False, **labels)[0]  # type: ignore[no-any-return]
 
-    def denoiser(self, path: VariancePreserving, noise_level: int | None = None) -> Denoiser:
+    def denoiser(self, path: VariancePreserving, prediction: str, noise_level: int | None = None) -> Denoiser:
         """Itself as a Denoiser, whose condition is `embed`'s, as `backbone=deepfloyd` will see it."""
-        return DeepFloydDenoiser(self.unet, path, noise_level)
+        return DeepFloydDenoiser(self.unet, path, noise_level, prediction)
 
     def context(self, pictures: Tensor, path: VariancePreserving, level: Tensor, eps: Tensor) -> Tensor:
         """Beside x_t, in stage II: pictures (B, C, h, w) in [0, 1] as `noised_context` makes it of their pixels."""
         return noised_context(2 * pictures - 1, path, level, eps)
 
-    def save_pipeline(self, directory: Path, low_resolution: int | None = None) -> None:
+    def save_pipeline(self, directory: Path, prediction: str, low_resolution: int | None = None) -> None:
         """Writes a folder in DeepFloyd IF's format, whole or not at all, in place of what is there.
 
         Args:
+            prediction: what it was trained to answer, "eps" or "velocity".
             low_resolution: side of the pictures that a stage II enlarges.
         """
-        parts, most = (self.unet, self.tokenizer, self.text_encoder), self.threshold[1]
+        self.tokens([""])  # a tokenizer is saved with the padding of its last call
+        parts = self.unet, self.tokenizer, self.text_encoder
+        most, predicts = self.threshold[1], DIFFUSERS_NAMES[prediction]
         with replace_folder(directory) as temporary:
             if self.upscaler:
                 assert low_resolution is not None
-                save_stage_2(temporary, *parts, scale=self.resolution // low_resolution, most=most)
+                save_stage_2(temporary, *parts, scale=self.resolution // low_resolution, most=most, predicts=predicts)
             else:
-                save_stage_1(temporary, *parts, most=most)
+                save_stage_1(temporary, *parts, most=most, predicts=predicts)
 
 
 def check_widths(resolution: int, widths: Sequence[int], text_width: int, groups: int, head_width: int) -> None:

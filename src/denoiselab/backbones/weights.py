@@ -32,6 +32,7 @@ PARAMETERS = {
     "DeepFloyd/IF-II-L-v1.0": 1.2e9,
 }
 TEXT_ENCODER = "DeepFloyd/IF-I-XL-v1.0"  # whose T5 is that of them all
+T5_WIDTH = 4096  # D of its embeddings
 # T5-v1.1-XXL's encoder, 4.76e9 parameters; in half precision transformers keeps its "wo" layers in float32.
 T5_BYTES = {torch.float32: 19.0e9, torch.float16: 11.5e9, torch.bfloat16: 11.5e9}
 
@@ -39,8 +40,8 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def is_hub(path: str | Path) -> bool:
-    """Whether path is a hub id, owner/name, and no folder of that name is here."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) is not None and not Path(path).is_dir()
+    """Whether path is a hub id, owner/name, and no folder here, of that name or of its owner's."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) is not None and not Path(path).parent.is_dir()
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -128,7 +129,8 @@ def check_access(
         _check_stage(Path(path), path, parts, key)
         missing = _missing(Path(path), parts, variant, network)
         if missing:
-            raise ValueError(f"{key}={path}: has no {', no '.join(missing)}")
+            hint = f" (did you mean {path}/pipeline?)" if (Path(path) / "pipeline").is_dir() else ""
+            raise ValueError(f"{key}={path}: has no {', no '.join(missing)}{hint}")
         return
     cached = _cached(path, revision, parts, variant, network)
     if cached:
@@ -180,7 +182,8 @@ def _download(
         folder = snapshot_download(
             path,
             revision=revision,
-            allow_patterns=["model_index.json"] + [f"{part}/{pattern}" for part in parts for pattern in patterns],
+            allow_patterns=["model_index.json", SCALE_FILE]
+            + [f"{part}/{pattern}" for part in parts for pattern in patterns],
             # Without a variant's name, those that have one: model.fp16.safetensors, model.fp16-00001-of-00002...
             ignore_patterns=[] if named else ["*.fp16*", "*.bf16*", "*.non_ema*"],
         )
@@ -251,8 +254,9 @@ def is_second(path: str | Path) -> bool:
 
 
 def embedding_width(folder: Path) -> int:
-    """D of the embeddings (B, 77, D) that the UNet in the folder takes."""
-    return int(_pipeline(folder)[1]["encoder_hid_dim"])
+    """D of the embeddings (B, 77, D) that the UNet in the folder takes, or DeepFloyd's own of that hub id."""
+    width: int = T5_WIDTH if str(folder) in PARAMETERS else _pipeline(folder)[1]["encoder_hid_dim"]
+    return width
 
 
 def scale_of(folder: Path) -> int:
@@ -262,7 +266,11 @@ def scale_of(folder: Path) -> int:
 
 
 def resolution(folder: Path) -> int | None:
-    """Side of the pictures that the UNet in the folder makes; None where there is no such folder here."""
+    """Side of the pictures that the UNet in the folder makes, or DeepFloyd's own of that hub id; None where there is no
+    such folder here.
+    """
+    if str(folder) in PARAMETERS:
+        return 256 if is_second(folder) else 64
     return _pipeline(folder)[1].get("sample_size")
 
 

@@ -226,7 +226,7 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
             require(
                 path[name] == value, f"schedule.path.{name}", path[name], f"{value} for this model, as DeepFloyd IF's"
             )
-    kinds = ["velocity", "x_0"] if flow or zero else ["eps"] if text else ["eps", "x_0", "velocity"]
+    kinds = ["velocity", "x_0"] if flow or zero else ["eps", "velocity"] if text else ["eps", "x_0", "velocity"]
     one_of("schedule.prediction", prediction, kinds)
     weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
     one_of("model.loss_weight", model.get("loss_weight", "none"), weights)

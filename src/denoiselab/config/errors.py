@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +48,14 @@ def one_line_errors() -> Iterator[None]:
 def run_script(main: Callable[[], None], config: Path) -> None:
     """Runs a Hydra main, with `one_line_errors` for what goes wrong while Hydra composes its config.
 
+    Warnings are a line each.
+
     Args:
         config: the YAML that Hydra composes; `--help` answers with the `hydra.help.template` in it. Hydra would get to
             the same text by composing everything and listing every group twice, in seconds.
     """
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(_choices(config.parent / group)), replace=True)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     with one_line_errors():
         if {"-h", "--help"} & set(sys.argv[1:]):
             print(OmegaConf.load(config).hydra.help.template, end="")

@@ -38,7 +38,7 @@ class PipelineConfig(BackboneConfig):
 
     _target_: str = "denoiselab.backbones.sources.DeepFloydSource"
     path: str = MISSING
-    upscaler_path: str = MISSING
+    upscaler_path: str | None = MISSING
     text_encoder: str | None = MISSING
     revision: str | None = MISSING
     upscaler_revision: str | None = MISSING

@@ -29,7 +29,7 @@ from denoiselab.data.pictures import check_mask, check_picture, picture_size
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
 from denoiselab.edit.names import INCREMENTAL
-from denoiselab.runs import read_config
+from denoiselab.runs import read_config, recipe
 
 # --- allowed values --------------------------------------------------------------------------------------------------
 
@@ -190,6 +190,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
             one_of("backbone.size", backbone["size"], ["M", "L", "XL"])
             one_of("backbone.upscaler_size", backbone["upscaler_size"], ["M", "L"])
         one_of("backbone.dtype", backbone["dtype"], ["auto", "fp32", "fp16", "bf16"])
+        _check_guidance("backbone.guidance_scale", backbone["guidance_scale"])
         folder = Path(backbone["path"])
         size = _stored(folder / "unet" / "config.json", "sample_size", 64)
         thresholding = _stored(folder / "scheduler" / "scheduler_config.json", "thresholding", True)
@@ -232,6 +233,10 @@ def _stored(path: Path, key: str, published: Any) -> Any:
     return json.loads(path.read_text()).get(key, published) if path.is_file() else published
 
 
+def _check_guidance(key: str, scale: float | None) -> None:
+    require(scale is None or 0 <= scale <= MOST_GUIDANCE, key, scale, f"null (the usual) or 0 to {MOST_GUIDANCE}")
+
+
 def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int]) -> None:
     size, classes = model["shape"][-1], model["classes"]
     prompts = [("edit.prompts", prompt) for prompt in edit.get("prompts", [])]
@@ -249,7 +254,7 @@ def _check_edit(edit: dict[str, Any], model: dict[str, Any], indices: list[int])
     several = bool(edit.get("guidance_scales"))
     for scale in edit["guidance_scales"] if several else [edit.get("guidance_scale")]:
         key = "edit.guidance_scales" if several else "edit.guidance_scale"
-        require(scale is None or 0 <= scale <= MOST_GUIDANCE, key, scale, f"null (the usual) or 0 to {MOST_GUIDANCE}")
+        _check_guidance(key, scale)
         none = classes == 0 and scale not in (None, 1)
         require(not none, key, scale, "1: this model has no classes to guide by")
     for t in edit.get("t", []):
@@ -292,8 +297,8 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
             allowed = f"prompts of one digit and one colour, which are {', '.join(COLOURS)}: its judges know no others"
             require(None not in digit_and_colour(prompt), "edit.prompts", repr(prompt), allowed)
         try:
-            read_config(model["path"].parent)
-        except (OSError, ValueError):
+            recipe(read_config(model["path"].parent))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             require(False, "backbone.path", model["path"], "RUN/pipeline of a run of train.py, with its config.yaml")
         side = model["shape"][-1]
         require(side >= DIGIT, "backbone.path", model["path"], f"pictures of {DIGIT} pixels or more, it makes {side}")
@@ -358,7 +363,7 @@ def input_files(config: dict[str, Any]) -> dict[str, str]:
         names.append(str(Path(backbone["run"]) / "checkpoints" / backbone["file"]))
     upscaled = ["upscaler_path"] * (edit.get("name") == "upscale")
     for key in ("path", *upscaled):  # a run's pipeline is replaced after every epoch; DeepFloyd's files stay
-        if key in backbone:
+        if backbone.get(key) is not None:
             files = sorted(Path(backbone[key]).glob("*/*.safetensors"))
             names += [str(file) for file in files if file.stat().st_size < LARGE]
     if edit.get("run") is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,12 @@ class Captioned(ImageDataModule, ABC):
 
     Attributes:
         captions: of each label the captions that say what its pictures show, one or more; there after setup().
+        names: of each label the name of its picture, which decides whether it is held out; empty where pictures have
+            none.
     """
 
     captions: list[list[str]]
+    names: Sequence[str] = ()
 
 
 class ColouredMNIST(Captioned, MNIST):
@@ -150,6 +154,7 @@ class CaptionedFolder(Captioned):
         if self.rows.bad and (self.trainer is None or self.trainer.is_global_zero):
             print(f"warning: {self.rows.file}: skipped are {self.rows.told()}", file=sys.stderr)
         self.captions = [picture.captions for picture in self.rows.pictures]
+        self.names = [picture.name for picture in self.rows.pictures]
         labels = torch.arange(len(images))
         test = torch.zeros(len(images), dtype=torch.bool)
         test[held_out] = True

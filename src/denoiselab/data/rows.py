@@ -18,7 +18,7 @@ from denoiselab.data.collection import DataError
 from denoiselab.nearest import nearest
 
 BAD_ROWS = ("refuse", "skip")
-TOLD = 3  # bad rows, by line
+TOLD = 10  # bad rows, by line
 FEWEST = 2  # pictures: one to train on, one to hold out
 
 
@@ -136,6 +136,10 @@ def _captions(text: Any) -> list[str]:
     if not all(isinstance(caption, str) for caption in said):
         raise BadRow(f"has text={_short(text)}, which is no caption and no list of captions")
     said = [" ".join(caption.split()) for caption in said]
+    try:
+        "".join(said).encode()
+    except UnicodeEncodeError as error:  # half of a pair of surrogates, which JSON can escape
+        raise BadRow("has a caption that is not Unicode text") from error
     if not (said and all(said)):
         raise BadRow("has an empty caption")
     return said

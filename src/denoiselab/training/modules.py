@@ -80,6 +80,9 @@ class PixelModule(StepModule):
         """How much the errors at times t (B,) count in training, (B,); None for all the same."""
         return None
 
+    def warn_of(self, prompts: Sequence[str]) -> None:
+        """Warns of what the network will not read of prompts; it reads all, but for models of words."""
+
     def prompt_condition(self, prompts: Sequence[str]) -> Tensor | None:
         """The network's condition for B prompts, (B, ...), as a Backbone's; None for a model that takes none."""
         return None

@@ -212,6 +212,11 @@ class SampleGrids(PictureCallback):
         self.guidance_interval = guidance_interval
         self.beside = [Path(run) for run in beside]
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, PixelModule)
+        if trainer.is_global_zero:
+            pl_module.warn_of(self.prompts or ())
+
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
         condition = None if self.prompts is None else module.prompt_condition([*self.prompts] * self.rows)
         frames: list[Tensor] | None = [] if self.animate and epoch == max(self.epochs) else None

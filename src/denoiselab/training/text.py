@@ -1,10 +1,9 @@
-"""The LightningModule of a text-to-image model in DeepFloyd IF's form: eps, a learned variance, prompts in words."""
+"""The LightningModules of text-to-image models in DeepFloyd IF's form: a learned variance, prompts in words."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ class TextModule(PixelModule):
 
     Args:
         net: a `backbones.text_unet.TextUNet`.
+        prediction: "eps", as IF's, or "velocity".
         empty: probability, sample by sample, that the caption is the empty one (Ho & Salimans 2022).
         null: that it is "a high quality photo".
         bound_weight: of the bound's mean over steps, which trains the variance. The paper has its sum over T steps,
@@ -52,9 +52,9 @@ class TextModule(PixelModule):
         bound_weight: float = 0.003,
     ) -> None:
         super().__init__(net, path, prediction, optimizer, seed)
-        if prediction != "eps" or not isinstance(path, Cosine) or path.T != 1000:
-            kind = type(path).__name__
-            raise ValueError(f"{prediction} on {kind} with T={path.T:g}: allowed is eps on Cosine with T=1000, as IF's")
+        if prediction not in ("eps", "velocity") or not isinstance(path, Cosine) or path.T != 1000:
+            given = f"{prediction} on {type(path).__name__} with T={path.T:g}"
+            raise ValueError(f"{given}: allowed are eps, as IF's, and velocity on Cosine with T=1000")
         if not (empty >= 0 and null >= 0 and empty + null <= 1):
             raise ValueError(
                 f"model.empty={empty}, model.null={null}: allowed are probabilities whose sum is at most 1"
@@ -63,12 +63,15 @@ class TextModule(PixelModule):
 
     def setup(self, stage: str) -> None:
         """Learns the words of the data's captions, and makes their tokens."""
-        captions: list[list[str]] = self.trainer.datamodule.captions  # type: ignore[attr-defined]
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        captions: list[list[str]] = data.captions
         flat = [caption for each in captions for caption in each]
         left_out = self.net.learn(flat, always=[NULL_PROMPT])
-        self.captions_digest = hashlib.sha256(json.dumps([captions, self.net.words]).encode()).hexdigest()
-        if left_out and self.global_rank == 0:
+        self.digests = {"captions": _digest([captions, self.net.words]), "pictures": _digest(data.names)}
+        if self.global_rank == 0 and left_out:
             print(f"captions: {left_out} words found no room in model.net.vocabulary={self.net.vocabulary}")
+        if self.global_rank == 0 and (cut := self.net.cut(flat)):
+            print(f"captions: {cut} of {len(flat)} have more than 77 tokens, and are cut")
         counts = torch.tensor([len(each) for each in captions])
         device = self.trainer.strategy.root_device  # where the module will be
         self.caption_tokens = self.net.tokens([*flat, "", NULL_PROMPT]).to(device)  # (captions + 2, 77)
@@ -86,10 +89,11 @@ class TextModule(PixelModule):
         row = torch.where(u < self.empty + self.null, last - 1, row)
         return self.net.embed(self.caption_tokens[torch.where(u < self.empty, last - 2, row)])  # type: ignore[no-any-return]
 
+    def warn_of(self, prompts: Sequence[str]) -> None:
+        self.net.warn_of(prompts)
+
     def prompt_condition(self, prompts: Sequence[str]) -> Tensor:
-        for prompt in dict.fromkeys(prompts):
-            if unknown := self.net.unknown(prompt):
-                warnings.warn(f"prompt={prompt!r}: no caption has {unknown!r}", stacklevel=2)
+        """Embeddings (B, 77, D) of B prompts; what is not read of them, `warn_of` says."""
         return self.net.embed(self.net.tokens(prompts).to(self.device))  # type: ignore[no-any-return]
 
     def denoiser(
@@ -98,7 +102,7 @@ class TextModule(PixelModule):
         """The network as a Denoiser, guided and thresholded as the pipeline's scheduler says."""
         unconditional = self.prompt_condition([""])
         scale = 1.0 if guidance_scale is None else guidance_scale
-        network = self.net.denoiser(self.path)
+        network = self.net.denoiser(self.path, self.prediction)
         return Threshold(
             Guide(network, scale, unconditional, interval=guidance_interval or EVERYWHERE), *self.net.threshold
         )
@@ -114,26 +118,33 @@ class TextModule(PixelModule):
     ) -> Tensor:
         """L_simple + bound_weight L_vlb / T (), of pictures x_0 in [0, 1]."""
         x_t = self.path.add_noise(2 * x_0 - 1, t, eps)  # (B, C, H, W)
-        return self.hybrid(eps, self.net(x_t, t, condition), t)
+        return self.hybrid(2 * x_0 - 1, eps, x_t, self.net(x_t, t, condition), t)
 
-    def hybrid(self, eps: Tensor, answer: Tensor, t: Tensor) -> Tensor:
-        """The loss () of a network's answer (B, 2 C, H, W) where the noise is eps (B, C, H, W)."""
-        mean_eps, v = answer.float().chunk(2, dim=1)
+    def hybrid(self, x_0: Tensor, eps: Tensor, x_t: Tensor, answer: Tensor, t: Tensor) -> Tensor:
+        """The loss () of a network's answer (B, 2 C, H, W) at x_t, made of pixels x_0 and noise eps, (B, C, H, W)."""
+        value, v = answer.float().chunk(2, dim=1)
+        mean_eps = self.path.estimate(self.prediction, value, x_t, t)[1]
         bound = variance_bound(self.path, eps, mean_eps, v, t).mean()
-        return F.mse_loss(mean_eps, eps) + self.bound_weight * bound
+        return F.mse_loss(value, self.path.target(self.prediction, x_0, eps, t)) + self.bound_weight * bound
 
     def save_pipeline(self, directory: Path) -> None:
         """Writes the network's pipeline."""
-        self.net.save_pipeline(directory)
+        self.net.save_pipeline(directory, self.prediction)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["captions"] = self.captions_digest
+        checkpoint |= self.digests
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if checkpoint["captions"] != self.captions_digest:
-            raise ValueError("resume: allowed is the data that the run had; its captions were others")
+        for what, ours in self.digests.items():
+            if checkpoint.get(what, ours) != ours:  # the first runs kept nothing of their pictures
+                raise ValueError(f"resume: allowed is the data that the run had; its {what} were others")
+
+
+def _digest(value: Any) -> str:
+    """Of lists of text."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 class UpscalerModule(TextModule):
@@ -141,6 +152,8 @@ class UpscalerModule(TextModule):
 
     What the network sees beside x_t is the small picture, enlarged and noised to a level that is uniform over the path
     (conditioning augmentation, Ho et al. 2021, Cascaded Diffusion Models, section 4.2), as in DeepFloyd IF's stage II.
+    Where x_t is nearly noise, the smallest error of eps is a large one of x_0, and what colour a ground has there is
+    never mended by later steps; velocity shifts no colours (Ho et al. 2022, Imagen Video, section 2.4).
 
     Args:
         low_resolution: side of the small pictures; divides the data's.
@@ -182,10 +195,11 @@ class UpscalerModule(TextModule):
         eps, eps_beside = eps.chunk(2, dim=1)  # (B, C, H, W) each
         x_t = self.path.add_noise(2 * x_0 - 1, t, eps)
         context = self.net.context(self.small(x_0), self.path, level, eps_beside)
-        return self.hybrid(eps, self.net(torch.cat([x_t, context], dim=1), t, condition, level), t)
+        answer = self.net(torch.cat([x_t, context], dim=1), t, condition, level)
+        return self.hybrid(2 * x_0 - 1, eps, x_t, answer, t)
 
     def save_pipeline(self, directory: Path) -> None:
-        self.net.save_pipeline(directory, self.low_resolution)
+        self.net.save_pipeline(directory, self.prediction, self.low_resolution)
 
     def small(self, pictures: Tensor) -> Tensor:
         """Pictures (B, C, H, W) at the lower resolution, by the mean of their pixels."""
@@ -195,6 +209,6 @@ class UpscalerModule(TextModule):
         """The denoiser of x_t (B, C, H, W) that enlarges these pictures (B, C, h, w), noised with eps (B, C, H, W)."""
         level = torch.full((len(small),), noise_level, device=small.device)
         context = self.net.context(small, self.path, level, eps)
-        network = self.net.denoiser(self.path, noise_level)
+        network = self.net.denoiser(self.path, self.prediction, noise_level)
         guided = Guide(network, guidance_scale, self.prompt_condition([""]))
         return Threshold(Beside(guided, context), *self.net.threshold)
