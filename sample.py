@@ -47,6 +47,7 @@ def main(cfg: DictConfig) -> None:
             for key in ("devices", "num_nodes"):
                 value = config["fabric"][key]
                 require(value == 1, f"fabric.{key}", value, "1 in a sweep (-m), every rank would replay the sweep")
+        name_dtype(config)
         if rank() == 0:
             same_run(config, directory)
         with held(directory) if rank() == 0 else nullcontext():
@@ -64,6 +65,15 @@ def main(cfg: DictConfig) -> None:
             if not sweep:
                 sys.exit(1 if rank() > 0 else f"error: {failures} images failed; {again}")
             print(f"error: {failures} images failed; {again}", file=sys.stderr)  # and the sweep goes on
+
+
+def name_dtype(config: dict[str, Any]) -> None:
+    """Puts what backbone.dtype=auto is here in its place, so that run.json says what a digit model computed in."""
+    backbone = config["backbone"]
+    if "run" in backbone and backbone["dtype"] == "auto":
+        from denoiselab.hardware import multiplies_bf16_fast
+
+        backbone["dtype"] = "bf16" if multiplies_bf16_fast(config["fabric"]["accelerator"]) else "fp32"
 
 
 def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:

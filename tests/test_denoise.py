@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from denoiselab.denoise import Denoiser, Estimate, Guide, NetworkDenoiser, Split, Threshold
-from denoiselab.nets import UNet
+from denoiselab.nets import UNet, folded
 from denoiselab.noise import DDPM, PREDICTIONS, Additive, Cosine, GaussianPath, RectifiedFlow
 
 PATHS: dict[str, GaussianPath] = {
@@ -127,6 +127,18 @@ def test_a_network_in_half_precision_runs_in_its_own_precision() -> None:
     half = NetworkDenoiser(net.bfloat16(), PATHS["ddpm"], "eps")(x_t, t)
     assert half.eps.dtype == half.x_0.dtype == torch.float32
     torch.testing.assert_close(half.eps, full.eps, rtol=0.05, atol=0.05)
+
+
+def test_times_and_classes_are_not_rounded_for_convolutions_in_half_precision() -> None:
+    net = folded(UNet(4, time="add", num_classes=3).eval(), torch.bfloat16)
+    seen: dict[str, torch.Tensor] = {}
+    for name in ("time1", "time2", "class1", "class2"):
+        getattr(net, name).register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    t, c = torch.tensor([0.9985, 0.9995]), torch.tensor([[0.9985, 0, 0], [0.9995, 0, 0]])  # 1 and 1 in bf16
+    estimate = NetworkDenoiser(net, PATHS["flow"], "velocity")(normal(0, 2, 1, 28, 28), t, c)
+    assert estimate.x_0.dtype == torch.float32
+    for name, value in {"time": t[:, None], "class": c}.items():
+        assert torch.equal(seen[f"{name}1"], value) and torch.equal(seen[f"{name}2"], value)
 
 
 @pytest.mark.parametrize("training", [True, False])

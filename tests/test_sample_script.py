@@ -54,8 +54,8 @@ def run(directory: Path, *words: str, logger: str = "none") -> Finished:
 
 @pytest.fixture(scope="session")
 def anagram(class_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Three anagrams of a class model, with the default logger."""
-    words = (f"backbone.run={class_run}", "edit=anagram", "edit.count=3", *FEW)
+    """Three anagrams of a class model, with the default logger, in float32 whatever the hardware."""
+    words = (f"backbone.run={class_run}", "backbone.dtype=fp32", "edit=anagram", "edit.count=3", *FEW)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setenv("WANDB_MODE", "offline")
@@ -116,7 +116,7 @@ def test_a_second_run_makes_what_is_missing_alone(anagram: Finished, copied: Pat
     lost = copied / "images" / "anagram_001.png"
     lost.unlink()
     before = {path: path.stat().st_mtime_ns for path in (copied / "images").iterdir()}
-    words = (f"backbone.run={anagram.config['backbone']['run']}", "edit=anagram", "edit.count=3", *FEW)
+    words = (*backbone_of(anagram), "edit=anagram", "edit.count=3", *FEW)
     again = run(copied, *words)
     assert again.images == anagram.images and again.missing == 0
     changed = {path.name for path, then in before.items() if path.stat().st_mtime_ns != then}
@@ -136,9 +136,14 @@ def test_a_run_is_repeated_to_the_byte(anagram: Finished, tmp_path: Path) -> Non
 
 
 def test_the_batch_does_not_change_the_pictures(anagram: Finished, tmp_path: Path) -> None:
-    words = (f"backbone.run={anagram.config['backbone']['run']}", "edit=anagram", "edit.count=3", *FEW)
+    words = (*backbone_of(anagram), "edit=anagram", "edit.count=3", *FEW)
     small = run(tmp_path, *words, "batch_size=1", "max_batch=1")
     check_close(small.directory, anagram.directory)
+
+
+def backbone_of(finished: Finished) -> tuple[str, ...]:
+    """The words for its backbone."""
+    return tuple(f"backbone.{name}={finished.config['backbone'][name]}" for name in ("run", "dtype"))
 
 
 def check_close(directory: Path, other: Path) -> None:
@@ -151,7 +156,7 @@ def check_close(directory: Path, other: Path) -> None:
 
 
 def test_two_processes_make_the_pictures_of_one(anagram: Finished, tmp_path: Path) -> None:
-    words = (f"backbone.run={anagram.config['backbone']['run']}", "edit=anagram", "edit.count=3", *FEW, "logger=none")
+    words = (*backbone_of(anagram), "edit=anagram", "edit.count=3", *FEW, "logger=none")
     done = run_script(*words, "fabric.devices=2", "hydra.run.dir=two", script="sample", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"pictures: {tmp_path / 'two' / 'figures'}"

@@ -65,7 +65,8 @@ class NetworkDenoiser(Denoiser):
     all is float32, or wider where x_t is, so that coefficients are never rounded to half precision.
 
     Args:
-        net: called as net(x_t, t / T) or, given a condition, net(x_t, t / T, condition); t / T is (B,) in [0, 1].
+        net: called as net(x_t, t / T) or, given a condition, net(x_t, t / T, condition); t / T is (B,) in [0, 1]. x_t
+            comes in the type of its first parameter, the others in float32 or wider, for it to round or not.
         path: the Gaussian path it was trained on.
         prediction: "eps", "x_0" or "velocity".
     """
@@ -93,9 +94,10 @@ class NetworkDenoiser(Denoiser):
 
     def _value(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """The network's answer in x_t's type."""
-        inputs = (x_t, self.path.normalise(t)) + (() if condition is None else (condition,))
+        inputs = (self.path.normalise(t),) + (() if condition is None else (condition,))
         own = next((parameter.dtype for parameter in self.net.parameters()), x_t.dtype)
-        return self.net(*(tensor.to(own) for tensor in inputs)).to(x_t.dtype)  # type: ignore[no-any-return]
+        wide = torch.promote_types(own, torch.float32)
+        return self.net(x_t.to(own), *(tensor.to(wide) for tensor in inputs)).to(x_t.dtype)  # type: ignore[no-any-return]
 
     def _estimate(self, value: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         return Estimate(*self.path.estimate(self.prediction, value, x_t, t))

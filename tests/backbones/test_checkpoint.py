@@ -41,6 +41,22 @@ def test_a_class_models_checkpoint_is_its_network_on_its_path(tmp_path: Path, em
     torch.testing.assert_close(estimate.eps - estimate.x_0, velocity, rtol=1e-4, atol=1e-5)
 
 
+def test_sampled_in_bf16_where_that_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run(tmp_path, "experiment=class_flow")
+    x, t, c = torch.randn(3, 1, 28, 28), torch.tensor([0.1, 0.5, 1.0]), torch.eye(10)[:3]
+    answers = {}
+    for fast, dtype in ((True, "fp32"), (False, "auto"), (True, "auto"), (False, "bf16")):
+        monkeypatch.setattr("denoiselab.backbones.checkpoint.multiplies_bf16_fast", lambda _, fast=fast: fast)
+        backbone = load_backbone(path, device="cpu", dtype=dtype)
+        with torch.no_grad():
+            answers[fast, dtype] = backbone.denoiser(x, t, c).x_0
+    wide, half = answers[True, "fp32"], answers[True, "auto"]
+    assert torch.equal(answers[False, "auto"], wide) and torch.equal(answers[False, "bf16"], half)
+    assert half.dtype == torch.float32 and 0 < float((half - wide).abs().max()) < 0.05
+    with pytest.raises(ValueError, match=r"^dtype=fp16: allowed are auto, fp32, bf16$"):
+        load_backbone(path, device="cpu", dtype="fp16")
+
+
 def test_a_discrete_paths_settings_come_along(tmp_path: Path) -> None:
     denoiser = load_denoiser(run(tmp_path, "model=time_unet", "schedule=ddpm", "schedule.path.T=40"))
     assert isinstance(denoiser.path, DDPM)

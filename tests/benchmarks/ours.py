@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
 
 from denoiselab.allocator import keep_freed_memory
+from denoiselab.backbones.checkpoint import resolve_dtype
 from denoiselab.data import StepLoader
 from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
 from denoiselab.nets import folded
@@ -172,18 +173,20 @@ def sampler(
     total: int,
     scale: float | None = None,
     prediction: str | None = None,
-    as_trained: bool = False,
+    dtype: str | None = "fp32",
 ) -> Callable[[Tensor], Tensor]:
     """Noise (B, 1, 28, 28) to pictures of the digits in turn: the first `steps` of `total` steps of a solver.
 
     Args:
         scale: of guidance; None for none.
         prediction: what the network answers; None: what `module` trains it for.
-        as_trained: as train.py draws its grids, in the Trainer's precision with BatchNorm as it is; else as sample.py
-            does, in float32 with BatchNorm folded.
+        dtype: backbone.dtype of sample.py, which folds BatchNorm; None: as train.py draws its grids, in the Trainer's
+            precision with BatchNorm as it is.
     """
     model = module(kind, width, device).eval()
-    net = model.net if as_trained else folded(model.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = model.net
+    if dtype is not None:
+        net = folded(net, resolve_dtype(dtype, device)).to(memory_format=torch.channels_last)
     denoiser: Denoiser = NetworkDenoiser(net, model.path, prediction or model.prediction)
     if scale is not None:
         denoiser = Guide(denoiser, scale, torch.zeros(1, CLASSES))
@@ -192,7 +195,7 @@ def sampler(
     def run(x: Tensor) -> Tensor:
         condition = None if scale is None else F.one_hot(digits(len(x), device), CLASSES).float()
         noise = ImageNoise(0, range(len(x)), "sampling")
-        with autocast(device) if as_trained else nullcontext():
+        with autocast(device) if dtype is None else nullcontext():
             return sample(denoiser, x, times, make_solver(**solver), noise, condition).cpu()
 
     return run

@@ -19,9 +19,10 @@ EXPERIMENT = Path(__file__).parents[2] / "conf" / "experiment" / "class_flow_bes
 
 def test_grid(table: Table) -> None:
     width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, EULER), quick=(8, 10, 2))
+    dtypes = {"sample.py": "fp32", "sample.py with backbone.dtype=auto": "auto", "train.py": None}
     settings = {
-        way: ("class UNet", width, table.device, {"name": "euler"}, steps, EULER, SCALE, None, as_trained)
-        for way, as_trained in {"sample.py": False, "train.py": True}.items()
+        way: ("class UNet", width, table.device, {"name": "euler"}, steps, EULER, SCALE, None, dtype)
+        for way, dtype in dtypes.items()
     }
     ways: dict[str, Maker] = {way: partial(ours.sampling, count, *settings[way]) for way in settings}
     ways["reference"] = partial(references.sampling, width, count, table.device, steps, EULER, SCALE)
@@ -45,15 +46,15 @@ def test_equal_quality(table: Table) -> None:
     evaluations, scale = chosen["steps"], chosen["guidance_scale"]
     solver = {"name": "dpmpp"}, evaluations, evaluations
     ways: dict[str, Maker] = {
-        "ours": partial(ours.sampling, count, "class UNet", width, table.device, *solver, scale, "x_0"),
+        "ours": partial(ours.sampling, count, "class UNet", width, table.device, *solver, scale, "x_0", "auto"),
         "reference": partial(references.sampling, width, count, table.device, steps, EULER, SCALE),
     }
     seconds = timed(ways, table.rounds)
     seconds["reference"] = [taken * EULER / steps for taken in seconds["reference"]]
     name = f"guided 10,000 images in batches of {count}, class_flow_best's DPM-Solver++ in {evaluations} evaluations"
     note = (
-        f"rates of one batch; the reference's time is {EULER / steps:g} times that of {steps} steps, which are all "
-        "alike; other pictures: that they are as good as those of 300 Euler steps has not been measured"
+        f"with backbone.dtype=auto; rates of one batch; the reference's time is {EULER / steps:g} times that of "
+        f"{steps} steps, which are all alike; other pictures: for how good they are see Measured quality in the README"
     )
     goal, against = table.goal(cpu=40, cuda=100), f"eager fp32, {EULER} Euler steps of two calls"
     table.compare(name, against, seconds, "ours", "reference", count, goal, note=note)

@@ -366,6 +366,7 @@ MISTAKES = [
     ("", "", "backbone.run=null: allowed is a run directory of train.py"),
     ("", "backbone.run={folder}", "backbone.run={folder}: allowed is a run directory of train.py"),
     ("one_step", "", "... allowed is a time- or class-conditioned model, this is a one-step denoiser"),
+    ("class", "backbone.dtype=fp16", "backbone.dtype=fp16: allowed are auto, fp32, bf16 (did you mean bf16?)"),
     ("class", "backbone.file=bst.ckpt", "backbone.file=bst.ckpt: allowed is a file in "),
     (
         "tiny",
@@ -454,14 +455,15 @@ def test_a_run_is_repeated_as_it_was(recorded: tuple[Path, dict[str, Any]]) -> N
 
 def test_a_run_of_an_earlier_version_is_repeated_and_gone_on_with(words: dict[str, list[str]], tmp_path: Path) -> None:
     """Its run.json lacks the keys that came later."""
-    config = checked(*words["class"], "edit.steps=[3]")
+    config = checked(*words["class"], "edit.steps=[3]", "backbone.dtype=fp32")
     before = {key: value for key, value in config.items() if not key.startswith("guidance")}
     before["edit"] = {key: value for key, value in config["edit"].items() if key != "shift"}
+    before["backbone"] = {key: value for key, value in config["backbone"].items() if key != "dtype"}
     save_record(tmp_path / "run.json", {"config": before, "inputs": input_files(config), "images": {}})
     assert checked(f"from_run={tmp_path}") == config
     same_run(config, tmp_path)
-    for key in ("guidance_rescale=0.5", "edit.shift=3.0"):
-        other = checked(*words["class"], "edit.steps=[3]", key)
+    for key in ("guidance_rescale=0.5", "edit.shift=3.0", "backbone.dtype=bf16"):
+        other = checked(*words["class"], "edit.steps=[3]", "backbone.dtype=fp32", key)
         assert line_of(lambda: same_run(other, tmp_path)).startswith(f"{key}: allowed in hydra.run.dir")  # noqa: B023
 
 

@@ -36,6 +36,21 @@ def test_a_folded_network_answers_as_the_network_does(settings: dict[str, object
         torch.testing.assert_close(fast(*inputs), net(*inputs), rtol=1e-4, atol=1e-5)
 
 
+def test_convolutions_in_bf16_and_time_and_class_as_they_were() -> None:
+    net = trained_like(time="add", num_classes=10)
+    fast = folded(net, torch.bfloat16)
+    assert {name.split(".")[0] for name, each in fast.named_parameters() if each.dtype == torch.float32} == {
+        *("time1", "time2", "class1", "class2")
+    }
+    x, c = torch.rand(2, 1, 28, 28), torch.eye(10)[:2]
+    with torch.no_grad():
+        for V in (1, 2):  # branches
+            t, each = torch.rand(2 * V), c.repeat(V, 1)
+            wide, half = net(x, t, each), fast(x.bfloat16(), t, each)
+            assert half.dtype == torch.bfloat16
+            torch.testing.assert_close(half.float(), wide, rtol=0, atol=0.05 * float(wide.std()))
+
+
 def test_a_network_in_training_is_refused() -> None:
     with pytest.raises(ValueError, match="allowed is eval mode"):
         folded(UNet(4))

@@ -12,8 +12,9 @@ from torch import nn
 from training_runs import compose_config, load, losses, make_run
 
 from denoiselab.config import one_line_errors
+from denoiselab.hardware import cpu_multiplies_bf16_fast
 from denoiselab.training import check_devices, make_trainer
-from denoiselab.training.trainer import cpu_multiplies_bf16_fast, default_precision
+from denoiselab.training.trainer import default_precision
 
 SAPPHIRE_RAPIDS = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8"
 COOPER_LAKE = "vendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16 avx512_vnni"

@@ -13,6 +13,7 @@ from torch import Tensor
 from denoiselab import noise
 from denoiselab.checkpoint import read_checkpoint
 from denoiselab.denoise import Backbone, NetworkDenoiser, Split
+from denoiselab.hardware import multiplies_bf16_fast
 from denoiselab.nets import UNet, folded
 
 GUIDANCE_SCALE = 5.0  # the write-ups', of a run whose own grids have none
@@ -25,6 +26,7 @@ class CheckpointBackbone(Backbone):
         path: a run directory of train.py, whose last.ckpt is taken, or a checkpoint.
         device: where the network runs.
         max_batch: images a call of the network, see `Split`.
+        dtype: of its convolutions, see `resolve_dtype`.
 
     Attributes:
         epoch: how many it was trained for.
@@ -36,15 +38,20 @@ class CheckpointBackbone(Backbone):
 
     low = 0.0
 
-    def __init__(self, path: str | Path, device: str | torch.device = "cpu", max_batch: int | None = None) -> None:
-        path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        max_batch: int | None = None,
+        dtype: str = "fp32",
+    ) -> None:
+        path, self.device = Path(path), torch.device(device)
         file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
         checkpoint = read_checkpoint(file)
-        network = denoiser_of(checkpoint, file)
+        network = denoiser_of(checkpoint, file, resolve_dtype(dtype, self.device))
         config = checkpoint["config"]
         self.name, self.trained = config["name"], config
         self.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        self.device = torch.device(device)
         network.net.to(self.device)
         self.denoiser = Split(network, max_batch)
         self.shape = (config["model"]["net"]["in_channels"], 28, 28)
@@ -68,6 +75,17 @@ class CheckpointBackbone(Backbone):
         return F.one_hot(labels, self.num_classes + 1)[:, 1:].float()
 
 
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """What a digit model's convolutions are computed in: "fp32", "bf16", or "auto", the faster on the device.
+
+    In bf16 answers depend on the batch, by rounding. Raises ValueError for another.
+    """
+    allowed = {"auto": multiplies_bf16_fast(device.type), "fp32": False, "bf16": True}
+    if dtype not in allowed:
+        raise ValueError(f"dtype={dtype}: allowed are {', '.join(allowed)}")
+    return torch.bfloat16 if allowed[dtype] else torch.float32
+
+
 def load_denoiser(path: str | Path) -> NetworkDenoiser:
     """The time- or class-conditioned network of a checkpoint, BatchNorm folded, on the CPU, in float32.
 
@@ -76,10 +94,10 @@ def load_denoiser(path: str | Path) -> NetworkDenoiser:
     Raises ValueError, in one line, for a file that is no checkpoint, or one of a classifier or a single-step denoiser,
     which take no time, or of a text-to-image model, which is loaded from its pipeline.
     """
-    return denoiser_of(read_checkpoint(Path(path)), Path(path))
+    return denoiser_of(read_checkpoint(Path(path)), Path(path), torch.float32)
 
 
-def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
+def denoiser_of(checkpoint: dict[str, Any], file: Path, dtype: torch.dtype) -> NetworkDenoiser:
     """As `load_denoiser`, of what `read_checkpoint` read from the file."""
     config = checkpoint["config"]
     if not config["schedule"]:
@@ -95,7 +113,7 @@ def denoiser_of(checkpoint: dict[str, Any], file: Path) -> NetworkDenoiser:
     net.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
     path_node = config["schedule"]["path"]
     gaussian_path = getattr(noise, path_node["_target_"].rsplit(".")[-1])(**_arguments(path_node))
-    fast = folded(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = folded(net.eval(), dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return NetworkDenoiser(fast, gaussian_path, config["schedule"]["prediction"])
 
 

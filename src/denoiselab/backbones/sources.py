@@ -63,10 +63,12 @@ class CheckpointSource(Source):
     Args:
         run: the run directory.
         file: of its checkpoints/.
+        dtype: see CheckpointBackbone.
     """
 
     run: str
     file: str = "last.ckpt"
+    dtype: str = "fp32"
 
     def check(self, device: torch.device, second: bool = False, network: bool = True) -> None:
         if second:
@@ -83,7 +85,7 @@ class CheckpointSource(Source):
         noise_level: int = 250,
         network: bool = True,
     ) -> Backbone:
-        return CheckpointBackbone(Path(self.run) / "checkpoints" / self.file, device, max_batch)
+        return CheckpointBackbone(Path(self.run) / "checkpoints" / self.file, device, max_batch, self.dtype)
 
 
 @dataclass
@@ -264,7 +266,7 @@ def load_backbone(
             has none needs it.
         revision: of `name` on the hub; None is the main branch.
         network: whether its denoiser is to be called; if not, DeepFloyd's UNet is not loaded.
-        settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings".
+        settings: of DeepFloydSource, e.g. dtype="bf16" or cache="embeddings"; of a digit model dtype alone.
 
     Raises ValueError, in one line, for a name that is none of these, and as the backbone's loader does.
     """

@@ -30,6 +30,7 @@ class CheckpointConfig(BackboneConfig):
     _target_: str = "denoiselab.backbones.sources.CheckpointSource"
     run: str | None = MISSING
     file: str = MISSING
+    dtype: str = MISSING
 
 
 @dataclass

@@ -93,6 +93,8 @@ def read_record(directory: Path, key: str) -> dict[str, Any]:
     require(best_of == 1, "edit.best_of", best_of, "1: the best of several was no better, and was taken out")
     if "path" in backbone:
         backbone.setdefault("guidance_scale", None)
+    if "run" in backbone:
+        backbone.setdefault("dtype", "fp32")
     if "generate" in backbone.get("prompts", {}):
         backbone["prompts"].setdefault("evaluate", backbone["prompts"]["generate"])
     return record  # type: ignore[no-any-return]
@@ -203,6 +205,7 @@ def _check_backbone(backbone: dict[str, Any], asked: set[str], edit: dict[str, A
             "path": folder,
         }
     require(not second, "edit", "upscale", "an edit of one stage: digit models have no second")
+    one_of("backbone.dtype", backbone["dtype"], ["auto", "fp32", "bf16"])
     run = Path(backbone["run"] or "null")
     try:
         trained = yaml.safe_load((run / "config.yaml").read_text())

@@ -101,9 +101,15 @@ class UNet(nn.Module):
         self, h: Tensor, t: Tensor, c: Tensor | None, time_block: nn.Module, class_block: nn.Module | None
     ) -> Tensor:
         if c is not None and class_block is not None:
-            h = class_block(c)[:, :, None, None] * h
-        embedding = time_block(t[:, None])[:, :, None, None]  # (B, C, 1, 1)
+            h = _embedding(class_block, c, h) * h
+        embedding = _embedding(time_block, t[:, None], h)
         return h + embedding if self.time == "add" else h * embedding
+
+
+def _embedding(block: nn.Module, value: Tensor, h: Tensor) -> Tensor:
+    """What an FCBlock makes of (B, K) in its own precision, as (B, C, 1, 1) in that of h (B, C, H, W)."""
+    own = next(block.parameters()).dtype
+    return block(value.to(own)).to(h.dtype)[:, :, None, None]  # type: ignore[no-any-return]
 
 
 def _beside(block: nn.Module, h: Tensor, skip: Tensor) -> Tensor:

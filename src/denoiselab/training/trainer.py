@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,27 +12,14 @@ from typing import Any
 import lightning as L
 import torch
 
+from denoiselab.hardware import multiplies_bf16_fast
 from denoiselab.training.callbacks import AtomicCheckpointIO
 from denoiselab.training.progress import ProgressBar
 
 
-def cpu_multiplies_bf16_fast(cpuinfo: str) -> bool:
-    """Whether a CPU, by the text of its /proc/cpuinfo, trains faster in bf16 than in fp32.
-
-    That is so with AMX, and with AVX512-BF16 on AMD (Zen 4, 5). Intel's AVX512-BF16 alone has the multiply-add rate of
-    fp32: the D = 64 UNet trained 1.6 times slower there in bf16 (78 against 124 images/s, Xeon model 207, no AMX).
-    """
-    flags = set(cpuinfo.split())
-    return "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in flags)
-
-
 def default_precision(accelerator: str) -> str:
     """ "bf16-mixed" where the hardware multiplies bf16 faster than fp32, else "32-true"."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    info = Path("/proc/cpuinfo")
-    on_cpu = accelerator in ("auto", "cpu") and platform.machine() in ("x86_64", "AMD64") and info.exists()
-    return "bf16-mixed" if on_cpu and cpu_multiplies_bf16_fast(info.read_text()) else "32-true"
+    return "bf16-mixed" if multiplies_bf16_fast(accelerator) else "32-true"
 
 
 def resolve_accelerator(accelerator: str) -> str:
