@@ -70,6 +70,23 @@ def test_a_step_draws_a_caption_of_the_label_or_says_nothing(label: int, u: floa
     torch.testing.assert_close(condition[0], embedded(module, prompt))
 
 
+def test_embeddings_of_few_captions_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = knowing(text_module()), knowing(text_module())
+    labels, u = torch.tensor([0, 1, 2, 2]), torch.tensor([0.05, 0.12, 0.3, 0.99])
+    expected = few.training_condition(labels, u), few.condition(labels)
+    few.on_train_start()
+    assert few.embeddings is not None
+    monkeypatch.setattr("denoiselab.training.text.TABLED", few.embeddings.nbytes - 1)
+    many.on_train_start()
+    for module in (few, many):
+        for made, plain in zip((module.training_condition(labels, u), module.condition(labels)), expected, strict=True):
+            torch.testing.assert_close(made, plain, rtol=0, atol=1e-6)
+        encoded = []
+        module.net.text_encoder.register_forward_pre_hook(lambda *_, encoded=encoded: encoded.append(1))
+        module.training_condition(labels, u)
+        assert encoded == [1] * (module is many)
+
+
 def test_captions_are_drawn_equally_often() -> None:
     module = text_module(empty=0.5, null=0.25)
     u = (torch.arange(4000) + 0.5) / 4000

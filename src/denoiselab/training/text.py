@@ -19,7 +19,7 @@ from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.variance import variance_bound
 
 NULL_PROMPT = "a high quality photo"  # the write-ups' prompt that says nothing
-TABLED = 4096  # captions whose embeddings are kept: 80 MB at a width of 64
+TABLED = 100e6  # bytes of embeddings that are kept: of 5,000 captions at a width of 64
 
 
 class TextModule(PixelModule):
@@ -61,7 +61,6 @@ class TextModule(PixelModule):
                 f"model.empty={empty}, model.null={null}: allowed are probabilities whose sum is at most 1"
             )
         self.empty, self.null, self.bound_weight = empty, null, bound_weight
-        self.embeddings: Tensor | None = None  # (captions + 2, 77, D), where they are few
 
     def setup(self, stage: str) -> None:
         """Learns the words of the data's captions, and makes their tokens."""
@@ -77,11 +76,14 @@ class TextModule(PixelModule):
         counts = torch.tensor([len(each) for each in captions])
         device = self.trainer.strategy.root_device  # where the module will be
         self.caption_tokens = self.net.tokens([*flat, "", NULL_PROMPT]).to(device)  # (captions + 2, 77)
+        self.embeddings: Tensor | None = None  # (captions + 2, 77, D), where they are few
         self.caption_counts, self.caption_starts = counts.to(device), (counts.cumsum(0) - counts).to(device)
 
     def on_train_start(self) -> None:
-        # The encoder is never trained: of few captions, what it says is made once, 5 % of a step's time.
-        if len(self.caption_tokens) <= TABLED:
+        # The encoder is never trained, so what it says of few captions is made once; at every step it would take 5 %
+        # of the step's time. Not in `setup`, after which a resumed run's encoder is loaded and moved to the device.
+        first = self.net.embed(self.caption_tokens[:1])
+        if first.nbytes * len(self.caption_tokens) <= TABLED:
             self.embeddings = torch.cat([self.net.embed(tokens) for tokens in self.caption_tokens.split(256)])
 
     def condition(self, labels: Tensor) -> Tensor:
