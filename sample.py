@@ -71,9 +71,9 @@ def name_dtype(config: dict[str, Any]) -> None:
     """Puts what backbone.dtype=auto is here in its place, so that run.json says what a digit model computed in."""
     backbone = config["backbone"]
     if "run" in backbone and backbone["dtype"] == "auto":
-        from denoiselab.hardware import multiplies_bf16_fast
+        from denoiselab.hardware import fast_dtype
 
-        backbone["dtype"] = "bf16" if multiplies_bf16_fast(config["fabric"]["accelerator"]) else "fp32"
+        backbone["dtype"] = fast_dtype(config["fabric"]["accelerator"])
 
 
 def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:

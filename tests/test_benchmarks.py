@@ -27,7 +27,7 @@ CPU, WIDTH, BATCH = torch.device("cpu"), 6, 4
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 whatever the hardware, and this process's memory as it is."""
     monkeypatch.setattr(ours, "default_precision", lambda _: "32-true")
-    monkeypatch.setattr(ours, "resolve_dtype", lambda *_: torch.float32)
+    monkeypatch.setattr(ours, "convolution_dtype", lambda *_: torch.float32)
     monkeypatch.setattr(ours, "keep_freed_memory", lambda: None)
 
 

@@ -25,3 +25,8 @@ def multiplies_bf16_fast(accelerator: str) -> bool:
     info = Path("/proc/cpuinfo")
     on_cpu = accelerator in ("auto", "cpu") and platform.machine() in ("x86_64", "AMD64") and info.exists()
     return on_cpu and cpu_multiplies_bf16_fast(info.read_text())
+
+
+def fast_dtype(accelerator: str) -> str:
+    """ "bf16" where that is faster, else "fp32"."""
+    return "bf16" if multiplies_bf16_fast(accelerator) else "fp32"

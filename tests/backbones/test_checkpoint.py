@@ -46,7 +46,7 @@ def test_sampled_in_bf16_where_that_is_faster(tmp_path: Path, monkeypatch: pytes
     x, t, c = torch.randn(3, 1, 28, 28), torch.tensor([0.1, 0.5, 1.0]), torch.eye(10)[:3]
     answers = {}
     for fast, dtype in ((True, "fp32"), (False, "auto"), (True, "auto"), (False, "bf16")):
-        monkeypatch.setattr("denoiselab.backbones.checkpoint.multiplies_bf16_fast", lambda _, fast=fast: fast)
+        monkeypatch.setattr("denoiselab.hardware.multiplies_bf16_fast", lambda _, fast=fast: fast)
         backbone = load_backbone(path, device="cpu", dtype=dtype)
         with torch.no_grad():
             answers[fast, dtype] = backbone.denoiser(x, t, c).x_0

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
 
 from denoiselab.allocator import keep_freed_memory
-from denoiselab.backbones.checkpoint import resolve_dtype
+from denoiselab.backbones.checkpoint import convolution_dtype
 from denoiselab.data import StepLoader
 from denoiselab.denoise import Denoiser, Guide, NetworkDenoiser
 from denoiselab.nets import folded
@@ -186,7 +186,7 @@ def sampler(
     model = module(kind, width, device).eval()
     net = model.net
     if dtype is not None:
-        net = folded(net, resolve_dtype(dtype, device)).to(memory_format=torch.channels_last)
+        net = folded(net, convolution_dtype(dtype, device)).to(memory_format=torch.channels_last)
     denoiser: Denoiser = NetworkDenoiser(net, model.path, prediction or model.prediction)
     if scale is not None:
         denoiser = Guide(denoiser, scale, torch.zeros(1, CLASSES))

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoiselab import noise
+from denoiselab.backbones.weights import DTYPES
 from denoiselab.checkpoint import read_checkpoint
 from denoiselab.denoise import Backbone, NetworkDenoiser, Split
-from denoiselab.hardware import multiplies_bf16_fast
+from denoiselab.hardware import fast_dtype
 from denoiselab.nets import UNet, folded
 
 GUIDANCE_SCALE = 5.0  # the write-ups', of a run whose own grids have none
@@ -26,7 +27,7 @@ class CheckpointBackbone(Backbone):
         path: a run directory of train.py, whose last.ckpt is taken, or a checkpoint.
         device: where the network runs.
         max_batch: images a call of the network, see `Split`.
-        dtype: of its convolutions, see `resolve_dtype`.
+        dtype: of its convolutions, see `convolution_dtype`.
 
     Attributes:
         epoch: how many it was trained for.
@@ -48,7 +49,7 @@ class CheckpointBackbone(Backbone):
         path, self.device = Path(path), torch.device(device)
         file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
         checkpoint = read_checkpoint(file)
-        network = denoiser_of(checkpoint, file, resolve_dtype(dtype, self.device))
+        network = denoiser_of(checkpoint, file, convolution_dtype(dtype, self.device))
         config = checkpoint["config"]
         self.name, self.trained = config["name"], config
         self.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
@@ -75,15 +76,14 @@ class CheckpointBackbone(Backbone):
         return F.one_hot(labels, self.num_classes + 1)[:, 1:].float()
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def convolution_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """What a digit model's convolutions are computed in: "fp32", "bf16", or "auto", the faster on the device.
 
     In bf16 answers depend on the batch, by rounding. Raises ValueError for another.
     """
-    allowed = {"auto": multiplies_bf16_fast(device.type), "fp32": False, "bf16": True}
-    if dtype not in allowed:
-        raise ValueError(f"dtype={dtype}: allowed are {', '.join(allowed)}")
-    return torch.bfloat16 if allowed[dtype] else torch.float32
+    if dtype not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"dtype={dtype}: allowed are auto, fp32, bf16")
+    return DTYPES[fast_dtype(device.type) if dtype == "auto" else dtype]
 
 
 def load_denoiser(path: str | Path) -> NetworkDenoiser:
