@@ -27,6 +27,7 @@ from denoiselab.config.sampling import (
     source_node,
     time_indices,
 )
+from denoiselab.imports import quick_imports
 from denoiselab.runs import held, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "sample.yaml"
@@ -78,16 +79,17 @@ def name_dtype(config: dict[str, Any]) -> None:
 
 def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) -> int:
     """Encode prompts -> launch ranks -> load -> make images -> figures. Returns how many images are missing."""
-    import torch
-    from hydra.utils import get_class, instantiate
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    with quick_imports():
+        import torch
+        from hydra.utils import get_class, instantiate
+        from lightning.fabric import Fabric
+        from lightning.fabric.strategies import DDPStrategy
 
-    from denoiselab.allocator import keep_freed_memory
-    from denoiselab.edit import Sampler
-    from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
-    from denoiselab.studies import evaluate, read_as_asked, reference
-    from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
+        from denoiselab.allocator import keep_freed_memory
+        from denoiselab.edit import Sampler
+        from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
+        from denoiselab.studies import evaluate, read_as_asked, reference
+        from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}
     if where["accelerator"] == "cpu":

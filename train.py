@@ -22,6 +22,7 @@ from denoiselab.config import (
     save_config,
     train_config,
 )
+from denoiselab.imports import quick_imports
 from denoiselab.runs import held, last_val_loss, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
@@ -62,19 +63,20 @@ def main(cfg: DictConfig) -> float | None:
 
 def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float | None:
     """Compose -> fit -> figures. The heavy imports are here, after every mistake that needs none has been answered."""
-    import lightning as L
-    import torch
-    from hydra.utils import instantiate
+    with quick_imports():
+        import lightning as L
+        import torch
+        from hydra.utils import instantiate
 
-    from denoiselab.allocator import keep_freed_memory
-    from denoiselab.training import (
-        NotFinite,
-        Preempted,
-        check_devices,
-        load_for_resume,
-        recording,
-        resolve_accelerator,
-    )
+        from denoiselab.allocator import keep_freed_memory
+        from denoiselab.training import (
+            NotFinite,
+            Preempted,
+            check_devices,
+            load_for_resume,
+            recording,
+            resolve_accelerator,
+        )
 
     check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
     if resolve_accelerator(config["trainer"]["accelerator"]) == "cpu":

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": set(),
     "allocator": set(),
     "hardware": set(),
+    "imports": set(),
     "runs": set(),
     "training": {"noise", "denoise", "sample", "nets", "evaluation", "figures", "checkpoint", "runs", "hardware"},
     "backbones": {"noise", "denoise", "nets", "checkpoint", "hardware"},

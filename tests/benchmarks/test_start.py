@@ -10,36 +10,31 @@ from pathlib import Path
 from table import Table
 
 ROOT = Path(__file__).parents[2]
-# Runs a script as `python SCRIPT` would, and says when the first training step has ended.
-PROBE = """
-import os, runpy, sys, time
-import denoiselab.training.step as step
-import torch
-def ended(self, *rest):
-    if self.device.type == "cuda":
-        torch.cuda.synchronize(self.device)
-    print("\\nENDED", time.time(), flush=True)
-    os._exit(0)
-step.StepModule.on_train_batch_end = ended
-sys.argv[0] = sys.argv.pop(1)
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+ROWS_AFTER_A_STEP = 2  # of metrics.csv: the names and the step
+MOST_SECONDS = 300
 
 
-def first_step(*words: str) -> float:
-    """Seconds from the command to the end of its first step."""
-    start = time.time()
-    done = subprocess.run([sys.executable, "-c", PROBE, str(ROOT / "train.py"), *words], capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
-    assert lines, done.stdout + done.stderr
-    return float(lines[0].split()[1]) - start
+def first_step(run: Path, *words: str) -> float:
+    """Seconds from the command to the first step in its metrics.csv, which is written once the loss is known."""
+    command = [sys.executable, str(ROOT / "train.py"), *words, f"hydra.run.dir={run}", "callbacks.metrics.every=1"]
+    metrics, start = run / "metrics.csv", time.perf_counter()
+    with (run.parent / f"{run.name}.log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            while not metrics.exists() or metrics.read_text().count("\n") < ROWS_AFTER_A_STEP:
+                taken = time.perf_counter() - start
+                assert process.poll() is None and taken < MOST_SECONDS, Path(log.name).read_text()
+                time.sleep(0.01)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_start(table: Table, tmp_path: Path) -> None:
     files = ROOT / "data" / "MNIST"
     data = ["data=mnist", f"data.root={files.parent}", "data.download=false"] if files.exists() else ["data=synthetic"]
     words = ["experiment=class_flow", *data, f"trainer.accelerator={table.device.type}"]
-    taken = [first_step(*words, f"hydra.run.dir={tmp_path / str(round_)}") for round_ in range(table.rounds + 1)][1:]
+    taken = [first_step(tmp_path / str(round_), *words) for round_ in range(table.rounds + 1)][1:]
     name, goal = f"start: train.py experiment=class_flow {data[0]} to the end of step 1", table.goal(cpu=8, cuda=15)
     table.add(name, "", None, None, "", "s", taken, goal, "with Weights & Biases, offline")
