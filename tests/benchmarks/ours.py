@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -43,8 +44,6 @@ FLOW, NOISING = RectifiedFlow(), DDPM(T, *BETAS)
 
 def module(kind: str, width: int, device: torch.device) -> PixelModule:
     """A "class UNet" by flow matching, a "time UNet" by DDPM or a "denoiser", as train.py lays them out."""
-    if device.type == "cpu":
-        keep_freed_memory()
     net, optimizer = network(kind, width), Optimizer(lr=1e-3, schedule="constant")
     made: PixelModule
     if kind == "denoiser":
@@ -68,8 +67,18 @@ def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tenso
         return module.loss(x_0, t, eps, module.training_condition(labels, u))
 
 
+def prepare(device: torch.device) -> None:
+    """What train.py does to its process, for one that is a way's own."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        # As Lightning has it, before the first matrix product: torch looks only once, and then warns at every one.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+
 def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device) -> Way:
     """Our step in a plain loop: what Lightning calls, without Lightning, and with its deterministic kernels."""
+    prepare(device)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
@@ -90,17 +99,20 @@ def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.devic
 
 
 class Stopwatch(L.Callback):
-    """Seconds from before the first batch to the last step's end; list it after all others."""
+    """Seconds from the first step's end to the last one's; list it after all others.
+
+    Lightning hands a GPU's memory back between two fits, and Adam makes its state in its first step.
+    """
 
     seconds = 0.0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.start = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx + 1 == trainer.num_training_batches:
+        if batch_idx == 0:
+            synchronise()
+            self.start = time.perf_counter()
+        elif batch_idx + 1 == trainer.num_training_batches:
             synchronise()
             self.seconds = time.perf_counter() - self.start
 
@@ -108,14 +120,16 @@ class Stopwatch(L.Callback):
 def trainer(
     kind: str, width: int, batch: int, steps: int, device: torch.device, folder: Path, averaged: bool = False
 ) -> Callable[[], Figures]:
-    """train.py's Trainer for an epoch, with what acts on every step: metrics.csv, Weights & Biases (offline), signals.
+    """train.py's Trainer for an epoch of one step more, of which the first is not timed.
 
-    There is no progress bar, and what comes once an epoch (validation, pictures, checkpoints) is not in its seconds.
+    What acts on every step is there: the bar, metrics.csv, Weights & Biases (offline), signals. What comes once an
+    epoch (validation, pictures, checkpoints) is not in its seconds.
 
     Args:
         averaged: gradients are clipped and the weights averaged too.
     """
-    model, data = module(kind, width, device), pictures(batch, steps)
+    prepare(device)
+    model, data = module(kind, width, device), pictures(batch, steps + 1)
     folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> Figures:
@@ -133,7 +147,7 @@ def trainer(
                 strategy="auto",
                 precision="auto",
                 gradient_clip_val=1.0 if averaged else None,
-                progress_bar=False,
+                progress_bar=True,
             ).fit(model, datamodule=data)
         return Figures(ours=stopwatch.seconds)
 
@@ -203,5 +217,6 @@ def sampler(
 
 def sampling(count: int, kind: str, width: int, device: torch.device, *settings: Any) -> Way:
     """From noise, each image's its own, to pictures on the CPU by `sampler`."""
+    prepare(device)
     run, like = sampler(kind, width, device, *settings), torch.empty(count, 1, 28, 28, device=device)
     return lambda: run(ImageNoise(0, range(count), "start")(like))

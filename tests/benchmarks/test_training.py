@@ -52,8 +52,8 @@ def differences(kind: str, width: int, batch: int, device: torch.device) -> str:
     drawn = x_0, data.train_labels, *model.draw(batch, x_0, torch.Generator().manual_seed(0))
     x_0, labels, t, eps, u = (each.to(device) for each in drawn)
     theirs = references.loss(kind, net, x_0, labels, t, eps, u >= DROPOUT)
+    theirs.backward()  # and then there is memory for the other
     mine = ours.loss(model, x_0, labels, t, eps, u)
-    theirs.backward()
     mine.backward()
     pairs = [(a.grad, b.grad) for a, b in zip(model.net.parameters(), net.parameters(), strict=True)]
     most = max(float((a - b).abs().max()) for a, b in pairs)  # type: ignore[operator]
