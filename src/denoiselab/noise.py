@@ -15,6 +15,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,12 +47,17 @@ class ImageNoise:
     """
 
     def __init__(self, seed: int, indices: Sequence[int], purpose: str) -> None:
-        self.generators = [torch.Generator().manual_seed(key(seed, int(i), purpose)) for i in indices]
+        self.seed, self.indices, self.purpose = seed, indices, purpose
+
+    @cached_property
+    def generators(self) -> list[torch.Generator]:
+        """One per image, made when they are needed: of a solver that draws nothing, never."""
+        return [torch.Generator().manual_seed(key(self.seed, int(i), self.purpose)) for i in self.indices]
 
     def __call__(self, like: Tensor) -> Tensor:
         """The next standard normal noise, with the shape (B, C, H, W), type and device of `like`."""
-        if len(like) != len(self.generators):
-            raise ValueError(f"noise for {len(self.generators)} images was asked for a batch of {len(like)}")
+        if len(like) != len(self.indices):
+            raise ValueError(f"noise for {len(self.indices)} images was asked for a batch of {len(like)}")
         rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
         return torch.stack(rows).to(device=like.device, dtype=like.dtype)
 
