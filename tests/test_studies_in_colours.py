@@ -36,7 +36,7 @@ def test_digits_in_colours_are_measured_by_both(mnist: MNIST, tmp_path: Path) ->
     for n, image in enumerate(coloured(mnist, [n % 10 for n in range(60)], colours)):
         save_image(image, image_path(tmp_path, job.name, n))
     about = {"model": "m", "lever": "none", "recipe": "r", "run": "a/b", "training_seed": 0, "epoch": 1}
-    about |= {"solver": "ddpm", "seed": 0, "guidance_interval": [0, 1], "guidance_rescale": 0}
+    about |= {"solver": "ddpm", "seed": 0, "guidance_interval": [0, 1], "guidance_rescale": 0, "dtype": "fp32"}
     study = measure(edit, sampler, tmp_path, evaluator_of(str(ROOT / "data"), torch.device("cpu")), about)
     (row,) = study["rows"]
     assert row["colour_accuracy"]["value"] == 0.75

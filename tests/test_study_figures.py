@@ -22,7 +22,8 @@ def measured_row(scale: float, evaluations: int, distance: float, **settings: An
 
 def study(*rows: dict[str, Any]) -> dict[str, Any]:
     one = {name: {"value": 0.5} for name in ("frechet_distance", "accuracy", "coverage")}
-    return {"rows": list(rows), "floors": {"train_subset": {"samples": 1000, **one}}}
+    floors = {"train_subset": {"samples": 1000, **one}, "test": {"samples": 10_000, "accuracy": {"value": 0.997}}}
+    return {"rows": list(rows), "floors": floors}
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, *studies: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def test_a_study_is_drawn_along_the_setting_that_differs_most(monkeypatch: pytes
     assert seen["x_label"] == "guidance scale" and not seen["log_x"]
     assert seen["panels"]["Fréchet distance"] == {"m": Curve([1, 2, 5], [3, 4, 9], [2, 3, 8], [4, 5, 10])}
     assert seen["floors"]["coverage"] == {"training images, n = 1,000": 0.5}
+    assert seen["floors"]["accuracy"] == {"test images": 0.997}
     assert "n = 1,000 samples" in seen["title"]
 
 
@@ -94,7 +96,7 @@ def test_runs_of_several_seeds_are_one_point(monkeypatch: pytest.MonkeyPatch) ->
     assert drawn(monkeypatch, study(*seeds[:2]))["panels"]["coverage"]["m"].y == [6]  # between the two
     unknown = {"value": None, "low": None, "high": None}  # what metrics.json says of what is not finite
     broken = [*seeds[:2], seeds[2] | {"frechet_distance": unknown}]
-    assert drawn(monkeypatch, study(*broken))["panels"]["Fréchet distance"]["m"].y == [6]
+    assert drawn(monkeypatch, study(*broken))["panels"]["Fréchet distance"]["m"].y == [9]  # beyond all others
     assert "-" in study_table(study(seeds[0] | {"frechet_distance": unknown})).splitlines()[1].split()
 
 
@@ -117,12 +119,6 @@ def test_runs_of_other_recipes_are_never_taken_for_seeds(
         "m, s/9": Curve([1, 2], [9, 9], [8, 8], [10, 10]),
     }
     assert drawn(monkeypatch, study(*rows[:2]), study(*rows[2:]))["panels"]["Fréchet distance"] == curves
-
-
-def test_rows_of_earlier_versions_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = [measured_row(1, 20, 3 + seed, seed=seed, run="a/0") for seed in (0, 1)]
-    curves = drawn(monkeypatch, study(*old, trained_row(1, 8, 2)))["panels"]["coverage"]
-    assert list(curves) == ["m, a/0, seed 0", "m, a/0, seed 1", "m, s/2"]
 
 
 def test_models_are_named_and_runs_only_where_they_must_be(monkeypatch: pytest.MonkeyPatch) -> None:

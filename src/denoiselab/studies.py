@@ -24,10 +24,10 @@ from denoiselab.evaluation import (
     grey,
     levelled,
     load_digits,
-    mean_interval,
     plain_values,
     read_colours,
     read_digits,
+    share_interval,
 )
 from denoiselab.figures import save_grid, study_figure, study_table
 from denoiselab.jobs import image_path, load_image
@@ -76,6 +76,7 @@ def evaluate(config: Mapping[str, Any], edit: Evaluate, sampler: Sampler, direct
         "epoch": epoch,
         "solver": " ".join(map(str, sampler.solver.values())),
         "seed": sampler.seed,
+        "dtype": config["backbone"]["dtype"],
         "guidance_interval": config["guidance_interval"],
         "guidance_rescale": config["guidance_rescale"],
     }
@@ -128,11 +129,9 @@ def measure(
         settings = {name: value for name, value in job.settings.items() if name != "steps"}
         measured = evaluator.measure(shown, digits if guided else None)
         if guided and digits is not None and images.shape[1] == 3:
-            right = (read_digits(evaluator.judge, levelled(shown)) == digits).double()
-            measured["levelled_accuracy"] = mean_interval(right, evaluator.seed)
+            measured["levelled_accuracy"] = share_interval(read_digits(evaluator.judge, levelled(shown)) == digits)
         if guided and colours is not None:
-            right = (read_colours(images) == colours).double()
-            measured["colour_accuracy"] = mean_interval(right, evaluator.seed)
+            measured["colour_accuracy"] = share_interval(read_colours(images) == colours)
         rows.append(asdict(Setting(**about, **settings)) | measured)
         if guided and digits is not None:
             misread.append(images[read_digits(evaluator.judge, shown) != digits][: max(1, MISREAD // len(jobs))])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, kth_distances, nearest_distances
+from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, kth_distances, nearest
 
 
 def normal(n: int, features: int = 4, seed: int = 0) -> Tensor:
@@ -76,4 +76,6 @@ def test_nearest_distances_are_root_mean_squared_differences() -> None:
     generator = torch.Generator().manual_seed(0)
     others = torch.rand(50, 1, 28, 28, generator=generator)
     images = torch.cat([others[[7]], others[[3]] + 0.1])
-    torch.testing.assert_close(nearest_distances(images, others), torch.tensor([0.0, 0.1]), atol=2e-3, rtol=0)
+    distances, numbers = nearest(images, others)
+    torch.testing.assert_close(distances, torch.tensor([0.0, 0.1]), atol=2e-3, rtol=0)
+    assert numbers.tolist() == [7, 3]

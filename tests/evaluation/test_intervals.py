@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from denoiselab.evaluation.intervals import interval, mean_interval
+from denoiselab.evaluation.intervals import bootstrap, interval, mean_interval, share_interval
 
 
 def test_the_mean_s_interval_is_nearly_1_96_standard_errors() -> None:
@@ -32,7 +32,36 @@ def test_a_statistic_s_interval_has_the_spread_of_sets_drawn_anew() -> None:
     generator = torch.Generator().manual_seed(0)
     halves = []
     for trial in range(20):
-        found = interval(lambda drawn: float(drawn.std()), torch.randn(300, generator=generator), seed=trial)
+        values = torch.randn(300, generator=generator)
+        found = interval(lambda drawn, values=values: float(values[drawn].std()), len(values), seed=trial)  # type: ignore[misc]
         halves.append((found["high"] - found["low"]) / 2)
         assert found["low"] < found["value"] < found["high"]
     assert sum(halves) / 20 == pytest.approx(1.96 / 600**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.5, 50), (0.99, 100), (0.998, 1000)])
+def test_the_interval_of_a_share_holds_it_near_its_ends_too(share: float, n: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(300):
+        found = share_interval(torch.rand(n, generator=generator) < share)
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        held += found["low"] <= share <= found["high"]
+    assert held >= 0.89 * 300  # exactly .92 at .99 of 100, the bootstrap .61
+
+
+def test_all_right_may_still_be_a_few_in_a_thousand_wrong() -> None:
+    found = share_interval(torch.ones(1000, dtype=torch.bool))
+    assert found["value"] == found["high"] == 1
+    assert found["low"] == pytest.approx(1 / (1 + 1.96**2 / 1000), abs=1e-4)  # Wilson's at 1: n / (n + z^2)
+
+
+def test_each_stratum_is_drawn_from_itself() -> None:
+    strata = torch.tensor([0, 1, 1, 0, 2, 1])
+    for drawn in bootstrap(6, 0, strata, 20):
+        assert strata[drawn].sort().values.tolist() == strata.sort().values.tolist()
+    # What the strata differ in, they do not vary in.
+    values = strata.double() * 100 + torch.rand(6, generator=torch.Generator().manual_seed(0))
+    stratified, plain = mean_interval(values, 0, strata), mean_interval(values, 0)
+    assert stratified["high"] - stratified["low"] < 1 < plain["high"] - plain["low"]
+    assert stratified == mean_interval(values, 0, strata)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from training_runs import SEED, make_run
+from training_runs import SEED, WithoutBatchNorm, class_module, make_run
 
-from denoiselab.evaluation import denoising_quality
+from denoiselab.evaluation import Evaluator, denoising_quality
 from denoiselab.nets import UNet
 from denoiselab.noise import Additive
 from denoiselab.sample import euler
@@ -91,6 +91,28 @@ def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.Cap
     assert len({row["frechet_distance"]["value"] for row in study["rows"]}) == 4
     assert (tmp_path / "figures" / "quality.png").is_file()
     assert "floor: train subset" in capsys.readouterr().out
+
+
+def test_what_is_measured_are_samples_of_the_average(tmp_path: Path) -> None:
+    callback = quality(tmp_path, [1])
+    run = make_run(tmp_path, 1, module=class_module(WithoutBatchNorm), callbacks=[callback], ema=0.9)
+    run.fit()
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    data, labels = run.data, torch.arange(24) % 10
+    evaluator = Evaluator(data.train_images, data.train_labels, data.test_images, data.test_labels)
+    run.module.eval()
+
+    def measured() -> list[float]:
+        with torch.no_grad():
+            images = [callback.gathered(run.trainer, run.module, scale) for scale in (2.0, 3.0)]
+        return [evaluator.measure(each, labels)["frechet_distance"]["value"] for each in images]
+
+    found = [row["frechet_distance"]["value"] for row in rows]
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    run.module.load_state_dict(checkpoint["state_dict"])
+    assert measured() == pytest.approx(found, rel=1e-6)
+    run.module.load_state_dict(checkpoint["current_model_state"])  # the last step's
+    assert measured() != pytest.approx(found, rel=1e-3)
 
 
 def test_samples_do_not_depend_on_the_batch(tmp_path: Path) -> None:

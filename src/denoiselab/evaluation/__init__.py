@@ -11,7 +11,7 @@ from denoiselab.evaluation.digits import (
     save_digits,
 )
 from denoiselab.evaluation.fidelity import frechet_distance
-from denoiselab.evaluation.intervals import mean_interval
+from denoiselab.evaluation.intervals import share_interval
 from denoiselab.evaluation.psnr import psnr
 from denoiselab.evaluation.samples import Evaluator, Setting, plain_values
 
@@ -27,10 +27,10 @@ __all__ = [
     "grey",
     "levelled",
     "load_digits",
-    "mean_interval",
     "plain_values",
     "psnr",
     "read_colours",
     "read_digits",
     "save_digits",
+    "share_interval",
 ]

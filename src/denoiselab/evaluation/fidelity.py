@@ -93,12 +93,13 @@ class Neighbourhoods:
         return float(self.in_real[:, generated].any(1).double().mean())
 
 
-def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
-    """The root mean squared difference of each image to the most similar of the others, (N,) float32.
+def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The root mean squared difference of each image to the most similar of the others, (N,) float32, and its number.
 
     images: (N, C, H, W) and others: (M, C, H, W), float in [0, 1]. Of samples and training images it tells how far a
     model has only remembered, beside the same of test images.
     """
     flat = others.flatten(1).float()
-    nearest = [torch.cdist(rows, flat).amin(1) for rows in images.flatten(1).float().split(CHUNK)]
-    return torch.cat(nearest) / flat.shape[1] ** 0.5
+    found = [torch.cdist(rows, flat).min(1) for rows in images.flatten(1).float().split(CHUNK)]
+    distances, numbers = torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+    return distances / flat.shape[1] ** 0.5, numbers

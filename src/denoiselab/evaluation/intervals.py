@@ -1,8 +1,8 @@
-"""Numbers with their uncertainty: 95 % bootstrap intervals (Efron 1979)."""
+"""Numbers with their uncertainty: 95 % intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,29 +12,54 @@ from denoiselab.noise import key
 LEVEL, NORMAL = 0.95, 1.96
 
 
-def mean_interval(values: Tensor, seed: int, repeats: int = 400) -> dict[str, float]:
-    """{"value", "low", "high"} of the mean of values (N,): percentiles of the means of N drawn with replacement."""
-    generator = torch.Generator().manual_seed(key(seed, "bootstrap"))
+def share_interval(hits: Tensor) -> dict[str, float]:
+    """{"value", "low", "high"} of the share of what is true in hits (N,), by Wilson's score (1927).
+
+    The bootstrap would have no width where all are true, or none.
+    """
+    n, share = len(hits), float(hits.double().mean())
+    centre = (share + NORMAL**2 / (2 * n)) / (1 + NORMAL**2 / n)
+    half = NORMAL / (1 + NORMAL**2 / n) * (share * (1 - share) / n + NORMAL**2 / (4 * n**2)) ** 0.5
+    # At 0 and 1 one end is the share itself, but for rounding.
+    return {"value": share, "low": max(min(centre - half, share), 0.0), "high": min(max(centre + half, share), 1.0)}
+
+
+def mean_interval(values: Tensor, seed: int, strata: Tensor | None = None, repeats: int = 400) -> dict[str, float]:
+    """{"value", "low", "high"} of the mean of values (N,): percentiles of the means of sets drawn by `bootstrap`."""
     values = values.double()
-    means = torch.stack(
-        [values[torch.randint(len(values), (len(values),), generator=generator)].mean() for _ in range(repeats)]
-    )
+    means = torch.stack([values[drawn].mean() for drawn in bootstrap(len(values), seed, strata, repeats)])
     tail = (1 - LEVEL) / 2
     low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
-def interval(statistic: Callable[[Tensor], float], values: Tensor, seed: int, repeats: int = 25) -> dict[str, float]:
-    """{"value", "low", "high"} of a statistic of a set (N, ...) that sets of few images bias, such as a distance.
+def interval(
+    statistic: Callable[[Tensor], float], size: int, seed: int, strata: Tensor | None = None, repeats: int = 25
+) -> dict[str, float]:
+    """{"value", "low", "high"} of a statistic of a set that sets of few images bias, such as a distance.
 
-    A set drawn with replacement has fewer different images and so more of the bias: the interval is the value of the
+    A set drawn by `bootstrap` has fewer different images and so more of the bias: the interval is the value of the
     whole set and 1.96 standard deviations of the drawn sets' values to each side.
+
+    Args:
+        statistic: of the numbers (M,) of those in a set.
+        size: of the whole set.
+    """
+    value = statistic(torch.arange(size))
+    values = [statistic(drawn) for drawn in bootstrap(size, seed, strata, repeats)]
+    half = NORMAL * float(torch.tensor(values, dtype=torch.float64).std())
+    return {"value": value, "low": max(value - half, 0.0), "high": value + half}
+
+
+def bootstrap(size: int, seed: int, strata: Tensor | None, repeats: int) -> Iterator[Tensor]:
+    """The numbers (size,) of as many drawn with replacement from a set (Efron 1979), `repeats` times.
+
+    Args:
+        strata: (size,) the stratum of each, such as the digit asked for. Samples of the digits in turn do not vary in
+            how many there are of each, so those drawn do not either: each is drawn from its own stratum (Bickel &
+            Freedman 1984). None: from all.
     """
     generator = torch.Generator().manual_seed(key(seed, "bootstrap"))
-    value = statistic(values)
-    drawn = torch.tensor(
-        [statistic(values[torch.randint(len(values), (len(values),), generator=generator)]) for _ in range(repeats)],
-        dtype=torch.float64,
-    )
-    half = NORMAL * float(drawn.std())
-    return {"value": value, "low": max(value - half, 0.0), "high": value + half}
+    own = [torch.arange(size)] if strata is None else [(strata == each).nonzero()[:, 0] for each in strata.unique()]
+    for _ in range(repeats):
+        yield torch.cat([each[torch.randint(len(each), (len(each),), generator=generator)] for each in own])

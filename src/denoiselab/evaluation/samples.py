@@ -6,10 +6,11 @@ which is in the floors' favour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -17,14 +18,14 @@ from torch import Tensor
 
 from denoiselab.evaluation.cache import cached
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
-from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, nearest_distances
-from denoiselab.evaluation.intervals import interval, mean_interval
+from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, nearest
+from denoiselab.evaluation.intervals import interval, mean_interval, share_interval
 from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 BOUNDS = ("value", "low", "high")  # of an interval
-REAL = 1  # version of what `Evaluator.real` holds; raise it when it is measured otherwise
-NEW = 2000  # test images that say how near a training image a new one is
+REAL = 2  # version of what is kept of real images alone; raise it when it is measured otherwise
+FLOORS = 5  # sets of training images that a floor is the median of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Setting:
         guidance_interval, guidance_rescale: as `denoise.Guide` takes them.
         evaluations: of the network, counted once where guidance evaluates two branches.
         shift: of the solver's times, see `edit.times.shares`.
+        dtype: that the network computed in, as the config has it.
         seed: of the samples' noise.
     """
 
@@ -54,6 +56,7 @@ class Setting:
     guidance_rescale: float
     evaluations: int
     shift: float
+    dtype: str
     seed: int
 
 
@@ -88,24 +91,28 @@ class Evaluator:
     @cached_property
     def real(self) -> dict[str, Tensor]:
         """What the real images alone say: "reference", features of the test images, (N, F) float32; "nearest", how near
-        2,000 of them are to a training image, (2000,); "right", whether the judge reads them right, (N,); "half", the
-        distance of half of the training images and its interval, (3,).
+        they are to a training image, (N,), and "nearest_digit", its digit, (N,); "right", whether the judge reads them
+        right, (N,); "half", the distance of half of the training images and its interval, (3,).
         """
+        return self._kept("real_digits", self._measure_real)
+
+    def _kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What is measured of the real images alone, kept in the cache."""
         classifiers = [each for net in (self.features, self.judge) for each in net.state_dict().values()]
         inputs = [self.train_images, self.train_labels, self.test_images, self.test_labels, *classifiers]
-        settings = f"version {REAL} new {NEW} seed {self.seed} {self.device.type}"
-        return cached(self.cache, "real_digits", [settings, *(each.cpu() for each in inputs)], self._measure_real)
+        settings = f"version {REAL} seed {self.seed} {self.device.type}"
+        return cached(self.cache, name, [settings, *(each.cpu() for each in inputs)], make)
 
     def _measure_real(self) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(key(self.seed, "new"))
-        chosen = torch.randperm(len(self.test_images), generator=generator)[:NEW]
         reference = features(self.features, self.test_images).float()  # as the classifier gave them
         half = features(self.features, self.train_images[self._order()[: len(self.train_images) // 2]])
-        distance = self._distance(reference, half)
+        distance = interval(lambda drawn: frechet_distance(reference, half[drawn]), len(half), self.seed)
+        distances, numbers = nearest(as_floats(self.test_images), as_floats(self.train_images))
         return {
             "reference": reference,
-            "nearest": nearest_distances(as_floats(self.test_images[chosen]), as_floats(self.train_images)),
-            "right": (read_digits(self.judge, self.test_images) == self.test_labels).double(),
+            "nearest": distances,
+            "nearest_digit": self.train_labels[numbers],
+            "right": read_digits(self.judge, self.test_images) == self.test_labels,
             "half": torch.tensor([distance[name] for name in BOUNDS], dtype=torch.float64),
         }
 
@@ -121,7 +128,8 @@ class Evaluator:
             "samples": B. "frechet_distance" to the test set. "accuracy": the share that the judge reads as asked for,
             and "accuracy_per_digit", by digit. "precision", "recall", "density", "coverage". "nearest_training": the
             median root mean squared difference to the nearest training image; "memorised": the share of samples nearer
-            to one than 99 % of test images are, 0.01 for new images.
+            to one than 99 % of those test images are whose nearest is of the same digit, 0.01 for new images. (Ones are
+            nearer to each other than other digits are.)
 
         Raises:
             ValueError: fewer than FEWEST samples, or not a label each.
@@ -130,78 +138,114 @@ class Evaluator:
             raise ValueError(f"samples={len(images)}: allowed are {FEWEST} or more")
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"every sample needs one label, got {len(images)} samples and {len(labels)} labels")
-        nearest = nearest_distances(as_floats(images), as_floats(self.train_images))
-        remembered = (nearest < self.real["nearest"].quantile(0.01)).double()
+        distances, numbers = nearest(as_floats(images), as_floats(self.train_images))
+        known = self.real["nearest_digit"]
+        least = torch.zeros(int(self.train_labels.max()) + 1)  # by digit
+        for digit in known.unique():
+            least[digit] = self.real["nearest"][known == digit].quantile(0.01)
+
+        def middle(drawn: Tensor) -> float:
+            return float(distances[drawn].median())
+
         return {
             **self._compare(images, labels),
-            "nearest_training": interval(lambda drawn: float(drawn.median()), nearest, self.seed),
-            "memorised": mean_interval(remembered, self.seed),
+            "nearest_training": interval(middle, len(images), self.seed, labels),
+            "memorised": share_interval(distances < least[self.train_labels[numbers]]),
         }
 
     def floors(self, samples: int, balanced: bool) -> dict[str, dict[str, Any]]:
         """What real images reach: {"train_subset", "train_half", "test"}; measured once.
 
         "train_subset": as many training images as there are samples (all, where there are fewer) against the test set;
-        the bias of their number is in it, so this is what samples can reach. "train_half": half of the training images,
-        Fréchet distance only. "test": the judge's accuracy on the test images, which it has not seen, and how near they
-        are to training images.
+        the bias of their number is in it, so this is what samples can reach. One such set tells little (of 1,000 the
+        distance varies by 7 %), so it is the median and the range of up to five that share no image, "subsets", or one
+        and its interval where there are not two. "train_half": half of the training images, Fréchet distance only.
+        "test": the judge's accuracy on the test images, which it has not seen, and how near they are to training
+        images.
 
         Args:
-            balanced: whether samples are of the digits in turn, and so is the subset; else as the data are. The test
+            balanced: whether samples are of the digits in turn, and so are the subsets; else as the data are. The test
                 set is not balanced, which costs a balanced set a little of its distance.
         """
         if (samples, balanced) not in self._floors:
-            subset = self.floor_images(samples, balanced)
+            name = f"floor_{samples}{'_balanced' if balanced else ''}"
+            subset = self._kept(name, lambda: self._measure_subsets(self.floor_images(samples, balanced)))
+            measures = {
+                name: dict(zip(BOUNDS, each.tolist(), strict=True)) for name, each in subset.items() if each.ndim
+            }
+            counts = {name: int(each) for name, each in subset.items() if not each.ndim}
             half = dict(zip(BOUNDS, self.real["half"].tolist(), strict=True))
             self._floors[samples, balanced] = {
-                "train_subset": self._compare(self.train_images[subset], self.train_labels[subset]),
+                "train_subset": counts | measures,
                 "train_half": {"samples": len(self.train_images) // 2, "frechet_distance": half},
                 "test": {
                     "samples": len(self.test_images),
-                    "accuracy": mean_interval(self.real["right"], self.seed),
+                    "accuracy": share_interval(self.real["right"]),
                     "nearest_training": {"value": float(self.real["nearest"].median())},
                     "memorised": {"value": 0.01},
                 },
             }
         return self._floors[samples, balanced]
 
-    def floor_images(self, samples: int, balanced: bool) -> Tensor:
-        """The numbers of the training images of the floor "train_subset"."""
+    def _measure_subsets(self, subsets: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Of the training images of these numbers: "samples" and "subsets", (), and of each measure `BOUNDS`, (3,)."""
+        found = [self._compare(self.train_images[own], self.train_labels[own], len(subsets) == 1) for own in subsets]
+        measures = {
+            name: [each[name] for each in found]
+            for name, measured in found[0].items()
+            if isinstance(measured, dict) and "value" in measured
+        }
+        bounds = {name: each[0] for name, each in measures.items()}
+        if len(subsets) > 1:
+            values = {name: [one["value"] for one in each] for name, each in measures.items()}
+            bounds = {name: {"value": median(v), "low": min(v), "high": max(v)} for name, v in values.items()}
+        counts = {"samples": torch.tensor(len(subsets[0])), "subsets": torch.tensor(len(subsets))}
+        return counts | {
+            name: torch.tensor([each[bound] for bound in BOUNDS], dtype=torch.float64) for name, each in bounds.items()
+        }
+
+    def floor_images(self, samples: int, balanced: bool) -> list[Tensor]:
+        """The numbers of the training images of the sets that the floor "train_subset" is of."""
         order = self._order()
-        if not balanced:
-            return order[:samples]
-        labels = self.train_labels[order]
-        turns = torch.empty(len(order), dtype=torch.long)  # the how-manieth of its digit each is
-        for digit in labels.unique():
-            own = labels == digit
-            turns[own] = torch.arange(int(own.sum()))
-        return order[turns.argsort(stable=True)][:samples]
+        fewest = len(order)
+        if balanced:
+            labels = self.train_labels[order]
+            turns = torch.empty(len(order), dtype=torch.long)  # the how-manieth of its digit each is
+            for digit in labels.unique():
+                own = labels == digit
+                turns[own] = torch.arange(int(own.sum()))
+            order = order[turns.argsort(stable=True)]
+            fewest = int(self.train_labels.bincount().min()) * len(self.train_labels.unique())  # beyond, one is used up
+        return [order[n * samples : (n + 1) * samples] for n in range(max(1, min(FLOORS, fewest // samples)))]
 
     def _order(self) -> Tensor:
         """The training images shuffled: the first of them are a floor's."""
         return torch.randperm(len(self.train_images), generator=torch.Generator().manual_seed(key(self.seed, "floors")))
 
-    def _distance(self, reference: Tensor, generated: Tensor) -> dict[str, float]:
-        return interval(lambda drawn: frechet_distance(reference, drawn), generated, self.seed)
-
-    def _compare(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
+    def _compare(self, images: Tensor, labels: Tensor | None, bounds: bool = True) -> dict[str, Any]:
+        """Everything but what is remembered, with intervals or, in a fraction of the time, without."""
         generated = features(self.features, images)
         reference = self.real["reference"]
-        near, numbers = Neighbourhoods(reference, generated), torch.arange(len(images))
-        measured: dict[str, Any] = {
+        near = Neighbourhoods(reference, generated)
+
+        def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
+            if not bounds:
+                return {"value": statistic(torch.arange(len(images)))}
+            return interval(statistic, len(images), self.seed, labels)
+
+        found: dict[str, Any] = {
             "samples": len(images),
-            "frechet_distance": self._distance(reference, generated),
-            "precision": mean_interval(near.precision(), self.seed),
-            "recall": interval(near.recall, numbers, self.seed),
-            "density": mean_interval(near.density(), self.seed),
-            "coverage": interval(near.coverage, numbers, self.seed),
+            "frechet_distance": measured(lambda drawn: frechet_distance(reference, generated[drawn])),
+            "precision": share_interval(near.precision()),
+            "recall": measured(near.recall),
+            "density": mean_interval(near.density(), self.seed, labels),
+            "coverage": measured(near.coverage),
         }
         if labels is not None:
-            right = (read_digits(self.judge, images) == labels).double()
-            digits = sorted(set(labels.tolist()))
-            measured["accuracy"] = mean_interval(right, self.seed)
-            measured["accuracy_per_digit"] = {str(n): mean_interval(right[labels == n], self.seed) for n in digits}
-        return measured
+            right = read_digits(self.judge, images) == labels
+            found["accuracy"] = share_interval(right)
+            found["accuracy_per_digit"] = {str(int(n)): share_interval(right[labels == n]) for n in labels.unique()}
+        return found
 
 
 def plain_values(measured: Mapping[str, Any]) -> dict[str, float]:

@@ -101,7 +101,7 @@ def draw_quality(
                 y,
                 yerr=(below, above),
                 color=COLOURS[style % len(COLOURS)],
-                marker=MARKERS[style % len(MARKERS)],
+                marker=MARKERS[(style + style // len(COLOURS)) % len(MARKERS)],  # no two curves have both
                 markersize=6,
                 linewidth=0 if words else 2,
                 elinewidth=1.4,

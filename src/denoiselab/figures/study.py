@@ -12,7 +12,7 @@ from typing import Any
 from denoiselab.figures.quality import Curve, quality_figure
 
 # What may be a study's axis, the first of those that have as many values; what is drawn; and what is in its table.
-AXES = {"guidance_scale": "guidance scale", "evaluations": "network evaluations", "epoch": "epoch", "lever": "lever"}
+AXES = {"epoch": "epoch", "guidance_scale": "guidance scale", "evaluations": "network evaluations", "lever": "lever"}
 PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
 COLUMNS = (
     *PANELS,
@@ -27,7 +27,6 @@ COLUMNS = (
 
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
-EARLIER: dict[str, Any] = {"lever": "none"}  # what rows without these keys were made with
 
 
 def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -36,7 +35,7 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
     study: {"rows": settings and measures, as `evaluation.Evaluator.measure` gives them, "floors": its `floors`}. The
     axis is the setting of AXES in which the rows differ most; whatever else they differ in names the curves. Rows of
     one recipe that differ in their seeds alone are one point, see `over_seeds`. There is a floor for each number of
-    samples.
+    samples; that of accuracy is what the judge reads of the test images, as it has been trained on the others.
     """
     studies = [study, *beside]
     rows = over_seeds([row for each in studies for row in each["rows"]])
@@ -57,9 +56,9 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
             continue
         panels[title] = curves
         subsets = {each["floors"]["train_subset"]["samples"]: each["floors"]["train_subset"] for each in studies}
-        floors[title] = {
-            f"training images, n = {n:,}": subset[name]["value"] for n, subset in subsets.items() if name in subset
-        }
+        floors[title] = {f"training images, n = {n:,}": subset[name]["value"] for n, subset in subsets.items()}
+        if name == "accuracy":
+            floors[title] = {"test images": study["floors"]["test"]["accuracy"]["value"]}
     sizes = " and ".join(f"{size:,}" for size in sorted({row["samples"] for row in rows}))
     models = " and ".join(dict.fromkeys(row["model"] for row in rows))
     quality_figure(
@@ -77,14 +76,13 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of one recipe that differ in their seeds alone as one: of every measure the median and the range.
 
     Seeds are pairs, of the training and of the samples' noise. Such a row has "seeds", how many pairs, and their
-    measures as {"value": median, "low": lowest, "high": highest}. Rows that do not say their recipe, and rows with the
-    same pair twice, stay as they are.
+    measures as {"value": median, "low": lowest, "high": highest}, of which one that is not finite is the highest. Rows
+    with the same pair twice stay as they are.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for number, row in enumerate(EARLIER | dict(row) for row in rows):
+    for row in map(dict, rows):
         same = {name: value for name, value in _settings(row).items() if name not in TIES}
-        alone = number if "recipe" not in row else None
-        groups.setdefault(repr((alone, sorted(same.items()))), []).append(row)
+        groups.setdefault(repr(sorted(same.items())), []).append(row)
     merged: list[dict[str, Any]] = []
     for group in groups.values():
         pairs = {tuple(row[name] for name in SEEDS) for row in group} if len(group) > 1 else {()}
@@ -102,9 +100,8 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     measures = {}
     for name, measured in rows[0].items():
         if isinstance(measured, Mapping) and "value" in measured and all(name in row for row in rows):
-            values = [_number(row[name]["value"]) for row in rows]
-            finite = [value for value in values if math.isfinite(value)] or [math.nan]
-            measures[name] = {"value": median(finite), "low": min(finite), "high": max(finite)}
+            values = [math.inf if row[name]["value"] is None else row[name]["value"] for row in rows]
+            measures[name] = {"value": median(values), "low": min(values), "high": max(values)}
     same = {name: value for name, value in _settings(rows[0]).items() if name not in TIES}
     return {**same, "seeds": len(rows), **measures}
 
