@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 
 import pytest
@@ -29,6 +30,11 @@ def test_a_caller_without_collection_keeps_it_so() -> None:
         gc.enable()
 
 
-def test_what_wandb_is_slow_to_import_later_is_there() -> None:
-    with quick_imports():
-        assert "wandb.apis.public" in sys.modules
+def test_what_wandb_imports_comes_before_lightning() -> None:
+    code = """
+import sys
+from denoiselab.imports import quick_imports
+with quick_imports():
+    assert "wandb.apis.public" in sys.modules and not {"lightning", "torch"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

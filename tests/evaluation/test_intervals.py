@@ -57,11 +57,21 @@ def test_all_right_may_still_be_a_few_in_a_thousand_wrong() -> None:
 
 
 def test_each_stratum_is_drawn_from_itself() -> None:
-    strata = torch.tensor([0, 1, 1, 0, 2, 1])
-    for drawn in bootstrap(6, 0, strata, 20):
+    strata = torch.arange(60) % 3 % 2
+    for drawn in bootstrap(60, 0, strata, 20):
         assert strata[drawn].sort().values.tolist() == strata.sort().values.tolist()
     # What the strata differ in, they do not vary in.
-    values = strata.double() * 100 + torch.rand(6, generator=torch.Generator().manual_seed(0))
+    values = strata.double() * 100 + torch.rand(60, generator=torch.Generator().manual_seed(0))
     stratified, plain = mean_interval(values, 0, strata), mean_interval(values, 0)
     assert stratified["high"] - stratified["low"] < 1 < plain["high"] - plain["low"]
     assert stratified == mean_interval(values, 0, strata)
+
+
+@pytest.mark.parametrize("size", [10, 20, 100, 500])
+def test_strata_of_few_make_no_interval_narrow(size: int) -> None:
+    """Of strata that do not differ."""
+    generator, ratios = torch.Generator().manual_seed(0), []
+    for trial in range(30):
+        found = mean_interval(torch.randn(size, generator=generator), trial, torch.arange(size) % 10, repeats=100)
+        ratios.append((found["high"] - found["low"]) / (2 * 1.96 / size**0.5))
+    assert 0.85 < sum(ratios) / 30 < 1.1

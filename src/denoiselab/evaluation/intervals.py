@@ -10,6 +10,7 @@ from torch import Tensor
 from denoiselab.noise import key
 
 LEVEL, NORMAL = 0.95, 1.96
+FEWEST = 10  # of a stratum: drawn from n, what is drawn varies by (n - 1) / n of what it should
 
 
 def share_interval(hits: Tensor) -> dict[str, float]:
@@ -57,9 +58,11 @@ def bootstrap(size: int, seed: int, strata: Tensor | None, repeats: int) -> Iter
     Args:
         strata: (size,) the stratum of each, such as the digit asked for. Samples of the digits in turn do not vary in
             how many there are of each, so those drawn do not either: each is drawn from its own stratum (Bickel &
-            Freedman 1984). None: from all.
+            Freedman 1984). None, or one of fewer than 10: from all.
     """
     generator = torch.Generator().manual_seed(key(seed, "bootstrap"))
-    own = [torch.arange(size)] if strata is None else [(strata == each).nonzero()[:, 0] for each in strata.unique()]
+    if strata is None or int(strata.unique(return_counts=True)[1].min()) < FEWEST:
+        strata = torch.zeros(size)
+    own = [(strata == each).nonzero()[:, 0] for each in strata.unique()]
     for _ in range(repeats):
         yield torch.cat([each[torch.randint(len(each), (len(each),), generator=generator)] for each in own])

@@ -148,7 +148,7 @@ class Evaluator:
             return float(distances[drawn].median())
 
         return {
-            **self._compare(images, labels),
+            **self._compare(images, labels, balanced=labels is not None),
             "nearest_training": interval(middle, len(images), self.seed, labels),
             "memorised": share_interval(distances < least[self.train_labels[numbers]]),
         }
@@ -169,7 +169,7 @@ class Evaluator:
         """
         if (samples, balanced) not in self._floors:
             name = f"floor_{samples}{'_balanced' if balanced else ''}"
-            subset = self._kept(name, lambda: self._measure_subsets(self.floor_images(samples, balanced)))
+            subset = self._kept(name, lambda: self._measure_subsets(samples, balanced))
             measures = {
                 name: dict(zip(BOUNDS, each.tolist(), strict=True)) for name, each in subset.items() if each.ndim
             }
@@ -187,9 +187,13 @@ class Evaluator:
             }
         return self._floors[samples, balanced]
 
-    def _measure_subsets(self, subsets: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Of the training images of these numbers: "samples" and "subsets", (), and of each measure `BOUNDS`, (3,)."""
-        found = [self._compare(self.train_images[own], self.train_labels[own], len(subsets) == 1) for own in subsets]
+    def _measure_subsets(self, samples: int, balanced: bool) -> dict[str, Tensor]:
+        """Of the sets of `floor_images`: "samples" and "subsets", (), and of each measure `BOUNDS`, (3,)."""
+        subsets = self.floor_images(samples, balanced)
+        found = [
+            self._compare(self.train_images[own], self.train_labels[own], balanced, bounds=len(subsets) == 1)
+            for own in subsets
+        ]
         measures = {
             name: [each[name] for each in found]
             for name, measured in found[0].items()
@@ -222,8 +226,13 @@ class Evaluator:
         """The training images shuffled: the first of them are a floor's."""
         return torch.randperm(len(self.train_images), generator=torch.Generator().manual_seed(key(self.seed, "floors")))
 
-    def _compare(self, images: Tensor, labels: Tensor | None, bounds: bool = True) -> dict[str, Any]:
-        """Everything but what is remembered, with intervals or, in a fraction of the time, without."""
+    def _compare(self, images: Tensor, labels: Tensor | None, balanced: bool, bounds: bool = True) -> dict[str, Any]:
+        """Everything but what is remembered, with intervals or, in a fraction of the time, without.
+
+        Args:
+            balanced: whether how many there are of each label was chosen and not drawn.
+        """
+        strata = labels if balanced else None
         generated = features(self.features, images)
         reference = self.real["reference"]
         near = Neighbourhoods(reference, generated)
@@ -231,14 +240,14 @@ class Evaluator:
         def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
             if not bounds:
                 return {"value": statistic(torch.arange(len(images)))}
-            return interval(statistic, len(images), self.seed, labels)
+            return interval(statistic, len(images), self.seed, strata)
 
         found: dict[str, Any] = {
             "samples": len(images),
             "frechet_distance": measured(lambda drawn: frechet_distance(reference, generated[drawn])),
             "precision": share_interval(near.precision()),
             "recall": measured(near.recall),
-            "density": mean_interval(near.density(), self.seed, labels),
+            "density": mean_interval(near.density(), self.seed, strata),
             "coverage": measured(near.coverage),
         }
         if labels is not None:

@@ -85,7 +85,7 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault(repr(sorted(same.items())), []).append(row)
     merged: list[dict[str, Any]] = []
     for group in groups.values():
-        pairs = {tuple(row[name] for name in SEEDS) for row in group} if len(group) > 1 else {()}
+        pairs = {tuple(row.get(name) for name in SEEDS) for row in group} if len(group) > 1 else {()}
         merged.extend([_spread(group)] if len(group) == len(pairs) > 1 else group)
     return merged
 
