@@ -40,7 +40,7 @@ def disturbed(images: Tensor, kind: str, strength: float) -> Tensor:
     return gaussian_blur(images, [9, 9], [strength, strength])
 
 
-@pytest.mark.parametrize(("kind", "strengths"), [("noise", (0, 0.1, 0.3, 0.8)), ("blur", (0, 0.6, 1.2, 2.5))])
+@pytest.mark.parametrize(("kind", "strengths"), [("noise", (0, 0.1, 0.2, 0.4, 0.8)), ("blur", (0, 0.6, 1.0, 1.5, 2.5))])
 def test_the_more_images_are_disturbed_the_worse_they_measure(
     evaluator: Evaluator, real: tuple[Tensor, Tensor], kind: str, strengths: tuple[float, ...]
 ) -> None:

@@ -168,15 +168,13 @@ class Evaluator:
                 set is not balanced, which costs a balanced set a little of its distance.
         """
         if (samples, balanced) not in self._floors:
-            name = f"floor_{samples}{'_balanced' if balanced else ''}"
-            subset = self._kept(name, lambda: self._measure_subsets(samples, balanced))
-            measures = {
-                name: dict(zip(BOUNDS, each.tolist(), strict=True)) for name, each in subset.items() if each.ndim
-            }
-            counts = {name: int(each) for name, each in subset.items() if not each.ndim}
+            subsets = self.floor_images(samples, balanced)
+            kept = f"floor_{samples}{'_balanced' if balanced else ''}"
+            bounds = self._kept(kept, lambda: self._measure_subsets(subsets, balanced))
+            measures = {name: dict(zip(BOUNDS, each.tolist(), strict=True)) for name, each in bounds.items()}
             half = dict(zip(BOUNDS, self.real["half"].tolist(), strict=True))
             self._floors[samples, balanced] = {
-                "train_subset": counts | measures,
+                "train_subset": {"samples": len(subsets[0]), "subsets": len(subsets), **measures},
                 "train_half": {"samples": len(self.train_images) // 2, "frechet_distance": half},
                 "test": {
                     "samples": len(self.test_images),
@@ -187,25 +185,19 @@ class Evaluator:
             }
         return self._floors[samples, balanced]
 
-    def _measure_subsets(self, samples: int, balanced: bool) -> dict[str, Tensor]:
-        """Of the sets of `floor_images`: "samples" and "subsets", (), and of each measure `BOUNDS`, (3,)."""
-        subsets = self.floor_images(samples, balanced)
+    def _measure_subsets(self, subsets: Sequence[Tensor], balanced: bool) -> dict[str, Tensor]:
+        """Of the training images of these numbers: `BOUNDS` of each measure, (3,), of several sets the range."""
+        alone = len(subsets) == 1
         found = [
-            self._compare(self.train_images[own], self.train_labels[own], balanced, bounds=len(subsets) == 1)
-            for own in subsets
+            self._compare(self.train_images[own], self.train_labels[own], balanced, bounds=alone) for own in subsets
         ]
-        measures = {
-            name: [each[name] for each in found]
-            for name, measured in found[0].items()
-            if isinstance(measured, dict) and "value" in measured
-        }
-        bounds = {name: each[0] for name, each in measures.items()}
-        if len(subsets) > 1:
-            values = {name: [one["value"] for one in each] for name, each in measures.items()}
-            bounds = {name: {"value": median(v), "low": min(v), "high": max(v)} for name, v in values.items()}
-        counts = {"samples": torch.tensor(len(subsets[0])), "subsets": torch.tensor(len(subsets))}
-        return counts | {
-            name: torch.tensor([each[bound] for bound in BOUNDS], dtype=torch.float64) for name, each in bounds.items()
+        several = {name: [each[name] for each in map(plain_values, found)] for name in plain_values(found[0])}
+        return {
+            name: torch.tensor(
+                [found[0][name][bound] for bound in BOUNDS] if alone else [median(values), min(values), max(values)],
+                dtype=torch.float64,
+            )
+            for name, values in several.items()
         }
 
     def floor_images(self, samples: int, balanced: bool) -> list[Tensor]:

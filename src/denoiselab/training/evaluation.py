@@ -150,8 +150,7 @@ class SampleQuality(L.Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             images = [self.gathered(trainer, pl_module, scale) for scale in scales]
         if trainer.is_global_zero:
-            dtype = "bf16" if trainer.precision == "bf16-mixed" else "fp32"
-            self.measure(trainer, pl_module, dict(zip(scales, images, strict=True)), dtype)
+            self.measure(trainer, pl_module, dict(zip(scales, images, strict=True)))
         trainer.strategy.barrier()
 
     def gathered(self, trainer: L.Trainer, module: PixelModule, scale: float | None) -> Tensor:
@@ -189,7 +188,7 @@ class SampleQuality(L.Callback):
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor], dtype: str) -> None:
+    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
         """Writes what is measured of the samples at each scale into metrics.json, quality.png and the loggers."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self._evaluator is None:  # once, for its floors
@@ -199,7 +198,7 @@ class SampleQuality(L.Callback):
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
         epoch = trainer.current_epoch + 1
         rows = [
-            asdict(self.setting(module, epoch, scale, dtype)) | evaluator.measure(images, labels)
+            asdict(self.setting(module, epoch, scale)) | evaluator.measure(images, labels)
             for scale, images in made.items()
         ]
         saved = read_measured(self.directory)
@@ -218,7 +217,7 @@ class SampleQuality(L.Callback):
         study_figure(path, study)
         log_picture(trainer, path)
 
-    def setting(self, module: PixelModule, epoch: int, scale: float | None, dtype: str) -> Setting:
+    def setting(self, module: PixelModule, epoch: int, scale: float | None) -> Setting:
         """How the samples at a guidance scale are made."""
         config = module.run_config
         return Setting(
@@ -234,6 +233,6 @@ class SampleQuality(L.Callback):
             guidance_rescale=0.0,
             evaluations=evaluations(config["solver"]["name"], self.steps),
             shift=1.0,
-            dtype=dtype,
+            dtype="bf16" if module.trainer.precision == "bf16-mixed" else "fp32",
             seed=self.seed,
         )
