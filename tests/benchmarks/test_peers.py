@@ -8,10 +8,9 @@ from pathlib import Path
 import ours
 import peers
 import pytest
+import torch
 from table import Table
 from timing import Maker, timed
-
-DDPM = {"name": "ddpm", "variance": "posterior"}
 
 
 def test_torchcfm(table: Table, tmp_path: Path) -> None:
@@ -41,21 +40,30 @@ def test_denoising_diffusion_pytorch(table: Table, tmp_path: Path) -> None:
     table.compare(name, against, timed(ways, table.rounds), "ours", "peer", batch * steps, goal, note=note)
 
     width, count, steps = table.size(cpu=(64, 40, 20), cuda=(64, 40, peers.T), quick=(8, 10, 2))
-    ways = {
-        "ours": partial(ours.sampling, count, "time UNet", width, table.device, DDPM, steps, peers.T),
-        "peer": partial(peers.lucidrains_sampling, width, count, table.device, steps),
-    }
+    theirs = partial(peers.lucidrains_sampling, width, count, table.device, steps)
     name = f"sampling, time UNet, D = {width}, {steps} of {peers.T} DDPM steps, batch {count}"
-    against = f"our UNet in {peer}'s sampler, fp32"
-    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", count, goal)
+    compare_sampling(table, name, f"our UNet in {peer}'s sampler, fp32", theirs, width, count, steps, peers.T)
 
 
 def test_diffusers(table: Table) -> None:
     width, count, steps = table.size(cpu=(64, 40, 20), cuda=(64, 40, 100), quick=(8, 10, 2))
-    ways: dict[str, Maker] = {
-        "ours": partial(ours.sampling, count, "time UNet", width, table.device, DDPM, steps, steps),
-        "peer": partial(peers.diffusers_sampling, width, count, table.device, steps),
-    }
-    name, goal = f"sampling, time UNet, D = {width}, DDPM in {steps} steps, batch {count}", table.goal(cpu=2, cuda=4)
-    against = "our UNet in diffusers' DDPMPipeline, fp32"
-    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", count, goal)
+    theirs = partial(peers.diffusers_sampling, width, count, table.device, steps)
+    name = f"sampling, time UNet, D = {width}, DDPM in {steps} steps, batch {count}"
+    compare_sampling(table, name, "our UNet in diffusers' DDPMPipeline, fp32", theirs, width, count, steps, steps)
+
+
+def compare_sampling(
+    table: Table, name: str, against: str, theirs: Maker, width: int, count: int, steps: int, total: int
+) -> None:
+    """Rows of sample.py as it is and with backbone.dtype=auto: the first `steps` of `total` DDPM steps."""
+    made = "time UNet", width, table.device, {"name": "ddpm", "variance": "posterior"}, steps, total, None, None
+    dtypes = {"sample.py": "fp32", "sample.py with backbone.dtype=auto": "auto"}
+    settings = {way: (*made, dtype) for way, dtype in dtypes.items()}
+    ways: dict[str, Maker] = {way: partial(ours.sampling, count, *settings[way]) for way in settings}
+    seconds = timed({**ways, "peer": theirs}, table.rounds)
+    x = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
+    plain, automatic = (ours.sampler(*settings[way])(x) for way in settings)
+    notes = ["", f"pixels differ from float32's by at most {float((automatic - plain).abs().max()):.1e}"]
+    for way, note in zip(ways, notes, strict=True):
+        row, goal = f"{name}, as {way} computes it", table.goal(cpu=2, cuda=4)
+        table.compare(row, against, seconds, way, "peer", count, goal, note=note)
