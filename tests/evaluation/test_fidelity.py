@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, kth_distances, nearest
+from denoiselab.evaluation.fidelity import FrechetDistance, Neighbourhoods, kth_distances, nearest
 
 
 def normal(n: int, features: int = 4, seed: int = 0) -> Tensor:
@@ -23,23 +23,31 @@ def test_a_shift_and_a_scale_have_the_distance_of_their_gaussians() -> None:
     """|mu - nu|^2 + sum (s - t)^2 for Gaussians with the same axes; here from the very same points."""
     x = normal(500)
     shift = torch.tensor([1.0, 0.0, -2.0, 0.5], dtype=torch.float64)
-    assert frechet_distance(x, x + shift) == pytest.approx(float(shift.square().sum()), abs=1e-8)
+    assert FrechetDistance(x)(x + shift) == pytest.approx(float(shift.square().sum()), abs=1e-8)
     trace = float(x.T.cov().trace())
     mean = float(x.mean(0).square().sum())
-    assert frechet_distance(x, 3 * x) == pytest.approx(4 * trace + 4 * mean, rel=1e-6)
-    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-8)
+    assert FrechetDistance(x)(3 * x) == pytest.approx(4 * trace + 4 * mean, rel=1e-6)
+    assert FrechetDistance(x)(x) == pytest.approx(0, abs=1e-8)
 
 
 def test_order_does_not_matter() -> None:
     x, y = normal(300), normal(200, seed=1) + 0.3
     order = torch.randperm(200, generator=torch.Generator().manual_seed(2))
-    assert frechet_distance(x, y) == pytest.approx(frechet_distance(x, y[order]), abs=1e-9)
+    assert FrechetDistance(x)(y) == pytest.approx(FrechetDistance(x)(y[order]), abs=1e-9)
     assert scores(x, y) == pytest.approx(scores(x, y[order]), abs=1e-9)
+
+
+def test_one_distance_measures_set_after_set() -> None:
+    x, sets = normal(300), [normal(200, seed=seed) + seed for seed in range(3)]
+    distance = FrechetDistance(x)
+    assert [distance(each) for each in sets] == [FrechetDistance(x)(each) for each in sets]
 
 
 def test_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="at least two images, generated has 1"):
-        frechet_distance(normal(10), normal(1))
+        FrechetDistance(normal(10))(normal(1))
+    with pytest.raises(ValueError, match="at least two images, real has 1"):
+        FrechetDistance(normal(1))
     with pytest.raises(ValueError, match="k=10: allowed is 1 to 9"):
         kth_distances(normal(10), 10)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from denoiselab.data import MNIST
-from denoiselab.evaluation import Evaluator, features, frechet_distance
+from denoiselab.evaluation import Evaluator, FrechetDistance, features
 
 N = 600
 
@@ -126,7 +126,7 @@ def test_a_floor_is_the_median_of_several_sets(evaluator: Evaluator, mnist: MNIS
     found = evaluator.floors(200, balanced=True)["train_subset"]
     reference = features(evaluator.features, mnist.test_images[:2000])
     distances = [
-        frechet_distance(reference, features(evaluator.features, evaluator.train_images[subset]))
+        FrechetDistance(reference)(features(evaluator.features, evaluator.train_images[subset]))
         for subset in evaluator.floor_images(200, balanced=True)
     ]
     assert (found["samples"], found["subsets"]) == (200, 5)
@@ -146,7 +146,7 @@ def test_the_floor_hardly_depends_on_the_seed(mnist: MNIST, samples: int) -> Non
     for each in evaluators:
         subsets = each.floor_images(samples, balanced=True)[: 10_000 // samples]  # of many images one is enough
         chosen = [features(each.features, each.train_images[subset]) for subset in subsets]
-        floors.append(median(frechet_distance(reference, one) for one in chosen))
+        floors.append(median(FrechetDistance(reference)(one) for one in chosen))
     assert floors == pytest.approx([sum(floors) / 3] * 3, rel=0.1)
 
 

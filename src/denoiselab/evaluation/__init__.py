@@ -10,7 +10,7 @@ from denoiselab.evaluation.digits import (
     read_digits,
     save_digits,
 )
-from denoiselab.evaluation.fidelity import frechet_distance
+from denoiselab.evaluation.fidelity import FrechetDistance
 from denoiselab.evaluation.intervals import share_interval
 from denoiselab.evaluation.psnr import psnr
 from denoiselab.evaluation.samples import Evaluator, Setting, plain_values
@@ -19,11 +19,11 @@ __all__ = [
     "Denoised",
     "DigitClassifier",
     "Evaluator",
+    "FrechetDistance",
     "Setting",
     "about_digits",
     "denoising_quality",
     "features",
-    "frechet_distance",
     "grey",
     "levelled",
     "load_digits",

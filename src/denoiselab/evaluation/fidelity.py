@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 CHUNK = 1000  # rows of a distance matrix held at once
+NEIGHBOURS = 5  # whose distance a ball reaches
 
 
 class _Given(nn.Module):
@@ -23,20 +24,33 @@ class _Given(nn.Module):
         return features
 
 
-def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """The squared Fréchet distance of the Gaussians fitted to two sets (Heusel et al. 2017, equation 6), >= 0.
+class FrechetDistance:
+    """The squared Fréchet distance of the Gaussians fitted to two sets (Heusel et al. 2017, equation 6).
 
-    real: (N, F), generated: (M, F), N and M at least 2. Computed by torchmetrics in double precision. A covariance of
-    few images is biased and the distance with it, upwards: compare sets of one size.
+    Computed by torchmetrics in double precision, for the first set once. A covariance of few images is biased and the
+    distance with it, upwards: compare sets of one size.
+
+    Args:
+        real: the first set, (N, F), N at least 2.
     """
-    for name, x in (("real", real), ("generated", generated)):
+
+    def __init__(self, real: Tensor) -> None:
+        # One rank measures what all have made: there is nothing to synchronise.
+        self._metric = FrechetInceptionDistance(
+            feature=_Given(real.shape[1]), reset_real_features=False, sync_on_compute=False
+        ).set_dtype(torch.float64)
+        self._update(real, real=True)
+
+    def _update(self, x: Tensor, real: bool) -> None:
         if len(x) < 2:
-            raise ValueError(f"a covariance needs at least two images, {name} has {len(x)}")
-    # One rank measures what all have made: there is nothing to synchronise.
-    distance = FrechetInceptionDistance(feature=_Given(real.shape[1]), sync_on_compute=False).set_dtype(torch.float64)
-    distance.update(real.double(), real=True)
-    distance.update(generated.double(), real=False)
-    return max(float(distance.compute()), 0.0)  # of equal sets rounding leaves -1e-13
+            raise ValueError(f"a covariance needs at least two images, {'real' if real else 'generated'} has {len(x)}")
+        self._metric.update(x.double(), real=real)
+
+    def __call__(self, generated: Tensor) -> float:
+        """To the second set, (M, F), M at least 2; >= 0."""
+        self._metric.reset()  # of the second set before
+        self._update(generated, real=False)
+        return max(float(self._metric.compute()), 0.0)  # of equal sets rounding leaves -1e-13
 
 
 def kth_distances(x: Tensor, k: int) -> Tensor:
@@ -48,7 +62,9 @@ def kth_distances(x: Tensor, k: int) -> Tensor:
         raise ValueError(f"k={k}: allowed is 1 to {len(x) - 1}, the other images of a set of {len(x)}")
     x = x.float()
     # The nearest of all is the row itself.
-    return torch.cat([torch.cdist(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(CHUNK)])
+    # topk takes a tenth of kthvalue's time.
+    nearest = [torch.cdist(rows, x).topk(k + 1, dim=1, largest=False).values for rows in x.split(CHUNK)]
+    return torch.cat([each[:, -1] for each in nearest])
 
 
 class Neighbourhoods:
@@ -64,11 +80,13 @@ class Neighbourhoods:
         real: (N, F).
         generated: (M, F).
         k: neighbours.
+        real_radii: `kth_distances(real, k)` where it is known, (N,).
     """
 
-    def __init__(self, real: Tensor, generated: Tensor, k: int = 5) -> None:
+    def __init__(self, real: Tensor, generated: Tensor, k: int = NEIGHBOURS, real_radii: Tensor | None = None) -> None:
         real, generated, self.k = real.float(), generated.float(), k
-        real_radii, generated_radii = kth_distances(real, k), kth_distances(generated, k)
+        real_radii = kth_distances(real, k) if real_radii is None else real_radii
+        generated_radii = kth_distances(generated, k)
         in_real, in_generated = [], []
         for rows, radii in zip(real.split(CHUNK), real_radii.split(CHUNK), strict=True):
             distances = torch.cdist(rows, generated)  # (CHUNK, M)
@@ -86,11 +104,19 @@ class Neighbourhoods:
 
     def recall(self, generated: Tensor) -> float:
         """Of the generated images of these numbers."""
-        return float(self.in_generated[:, generated].any(1).double().mean())
+        return _share_met(self.in_generated, generated)
 
     def coverage(self, generated: Tensor) -> float:
         """Of the generated images of these numbers."""
-        return float(self.in_real[:, generated].any(1).double().mean())
+        return _share_met(self.in_real, generated)
+
+
+def _share_met(met: Tensor, chosen: Tensor) -> float:
+    """The share of the rows of met (N, M) bool that are true in one of the chosen columns."""
+    # A mask in place of met[:, chosen], whose copy takes ten times as long.
+    mask = torch.zeros(met.shape[1], dtype=torch.bool)
+    mask[chosen] = True
+    return float((met & mask).any(1).double().mean())
 
 
 def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

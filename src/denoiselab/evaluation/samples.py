@@ -18,7 +18,7 @@ from torch import Tensor
 
 from denoiselab.evaluation.cache import cached
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
-from denoiselab.evaluation.fidelity import Neighbourhoods, frechet_distance, nearest
+from denoiselab.evaluation.fidelity import NEIGHBOURS, FrechetDistance, Neighbourhoods, kth_distances, nearest
 from denoiselab.evaluation.intervals import interval, mean_interval, share_interval
 from denoiselab.noise import key
 
@@ -96,6 +96,16 @@ class Evaluator:
         """
         return self._kept("real_digits", self._measure_real)
 
+    @cached_property
+    def _distance(self) -> FrechetDistance:
+        """To the test images."""
+        return FrechetDistance(self.real["reference"])
+
+    @cached_property
+    def _radii(self) -> Tensor:
+        """Of the balls around the test images, (N,)."""
+        return kth_distances(self.real["reference"], NEIGHBOURS)
+
     def _kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What is measured of the real images alone, kept in the cache."""
         classifiers = [each for net in (self.features, self.judge) for each in net.state_dict().values()]
@@ -106,7 +116,8 @@ class Evaluator:
     def _measure_real(self) -> dict[str, Tensor]:
         reference = features(self.features, self.test_images).float()  # as the classifier gave them
         half = features(self.features, self.train_images[self._order()[: len(self.train_images) // 2]])
-        distance = interval(lambda drawn: frechet_distance(reference, half[drawn]), len(half), self.seed)
+        to_reference = FrechetDistance(reference)
+        distance = interval(lambda drawn: to_reference(half[drawn]), len(half), self.seed)
         distances, numbers = nearest(as_floats(self.test_images), as_floats(self.train_images))
         return {
             "reference": reference,
@@ -226,8 +237,7 @@ class Evaluator:
         """
         strata = labels if balanced else None
         generated = features(self.features, images)
-        reference = self.real["reference"]
-        near = Neighbourhoods(reference, generated)
+        near = Neighbourhoods(self.real["reference"], generated, NEIGHBOURS, self._radii)
 
         def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
             if not bounds:
@@ -236,7 +246,7 @@ class Evaluator:
 
         found: dict[str, Any] = {
             "samples": len(images),
-            "frechet_distance": measured(lambda drawn: frechet_distance(reference, generated[drawn])),
+            "frechet_distance": measured(lambda drawn: self._distance(generated[drawn])),
             "precision": share_interval(near.precision()),
             "recall": measured(near.recall),
             "density": mean_interval(near.density(), self.seed, strata),
