@@ -48,6 +48,7 @@ def test_a_way_that_fails_is_shown() -> None:
 def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
     seconds = {"ours": [1.0, 2.0, 1.0], "reference": [3.0, 4.0, 8.0]}
     table = Table(CPU, rounds=3, quick=False, path=tmp_path / "table.json")
+    table.meant = True  # as with two threads
     table.compare("training", "loop", seconds, "ours", "reference", count=8, goal=table.goal(cpu=3.0, cuda=10.0))
     table.compare("training", "loop", seconds, "reference", "ours", 8, 2.0, "times as long", note="a note")
     faster, longer = table.rows
@@ -56,6 +57,14 @@ def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
     assert (longer.median, longer.low, longer.high, longer.reached) == (3.0, 2.0, 8.0, False)
     assert [row["reached"] for row in json.loads(table.path.read_text())["rows"]] == [True, False]
     assert "3 times as fast (2 to 8)" in table.markdown().replace("*", "") and "2. a note" in table.markdown()
+
+
+def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
+    table = Table(CPU, rounds=1, quick=False, path=tmp_path / "table.json")
+    assert table.meant == (torch.get_num_threads() == 2)
+    table.meant = False
+    table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
+    assert table.rows[0].reached is None
 
 
 def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
@@ -84,9 +93,9 @@ def test_ours_trains_on_the_reference_s_loss(kind: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", None])  # as sample.py and as train.py computes
 def test_ours_samples_the_reference_s_pictures(dtype: str | None) -> None:
-    settings = ({"name": "euler"}, 3, 6, 5.0, None, dtype)
+    made = {"kind": "class UNet", "width": WIDTH, "solver": {"name": "euler"}, "steps": 3, "total": 6, "scale": 5.0}
     net, x, labels = network("class UNet", WIDTH).eval(), torch.randn(12, 1, 28, 28), digits(12, CPU)
-    mine = ours.sampler("class UNet", WIDTH, CPU, *settings)(x)
+    mine = ours.sampler(**made, device=CPU, dtype=dtype)(x)
     theirs = references.guided_euler(net, x, labels, 3, 6, 5.0)
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-4)
     for other in references.guided_euler(net, x, labels.flip(0), 3, 6, 5.0), x:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from table import Table
 
-ORDER = ["test_training", "test_sampling", "test_start", "test_peers", "test_edits"]  # of the rows
+ORDER = ["test_training", "test_sampling", "test_start", "test_peers", "test_edits", "test_levers"]  # of the rows
 os.environ["WANDB_MODE"] = "offline"
 
 
@@ -36,6 +36,10 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
             print(text, flush=True)
 
     device, quick = torch.device(option("--device")), option("--quick")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device=cuda: allowed is cpu, torch sees no GPU here")
+    if option("--rounds") < 1:
+        raise pytest.UsageError(f"--rounds={option('--rounds')}: allowed is 1 or more")
     path = option("--json") or Path(f"outputs/benchmarks{'_quick' if quick else ''}.json")
     table = Table(device, 1 if quick else option("--rounds"), quick, path, say)
     yield table

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import references
 import torch
 import torch.nn.functional as F
 from timing import Figures, Way, matrix_product_rate, synchronise
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
 
@@ -39,6 +40,9 @@ from denoiselab.training import (
 from denoiselab.training.modules import PixelModule
 from denoiselab.training.trainer import default_precision
 
+# What test_levers.py compares with.
+TRAINING_CHANGES = ("in float32", "in NCHW", "without kept memory", "with Adam unfused", "compiled")
+SAMPLING_CHANGES = ("in float32", "with BatchNorm unfolded", "with two whole branches", "compiled")
 FLOW, NOISING = RectifiedFlow(), DDPM(T, *BETAS)
 
 
@@ -55,9 +59,9 @@ def module(kind: str, width: int, device: torch.device) -> PixelModule:
     return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, on: bool = True) -> torch.autocast:
     """What the Trainer computes in, weights being cast at every step, as by Lightning."""
-    enabled = default_precision(device.type) == "bf16-mixed"
+    enabled = on and default_precision(device.type) == "bf16-mixed"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
@@ -76,21 +80,33 @@ def prepare(device: torch.device) -> None:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
-def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device) -> Way:
-    """Our step in a plain loop: what Lightning calls, without Lightning, and with its deterministic kernels."""
-    prepare(device)
+def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device, change: str = "") -> Way:
+    """Our step in a plain loop: what Lightning calls, without Lightning, and with its deterministic kernels.
+
+    Args:
+        change: one of TRAINING_CHANGES, or nothing.
+    """
+    if change != "without kept memory":
+        prepare(device)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     model, data = module(kind, width, device), pictures(batch, steps)
+    if change == "in NCHW":
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if change == "compiled":
+        model.net.compile()
     optimizer = model.optimizer_settings.build(model.parameters())
+    if change == "with Adam unfused":
+        optimizer = torch.optim.Adam(model.parameters(), lr=model.optimizer_settings.lr)
     loader = StepLoader(data.train_images.to(device), data.train_labels.to(device), batch, 0, lambda: 0)
 
     def run() -> None:
         for step in range(steps):
             x_0, labels = loader.batch(step)
             t, eps, u = model.draw(batch, x_0, torch.Generator(device).manual_seed(step))
-            value = loss(model, x_0, labels, t, eps, u)
+            with autocast(device, on=change != "in float32"):
+                value = model.loss(x_0, t, eps, model.training_condition(labels, u))
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -118,7 +134,14 @@ class Stopwatch(L.Callback):
 
 
 def trainer(
-    kind: str, width: int, batch: int, steps: int, device: torch.device, folder: Path, averaged: bool = False
+    kind: str,
+    width: int,
+    batch: int,
+    steps: int,
+    device: torch.device,
+    folder: Path,
+    averaged: bool = False,
+    compiled: bool = False,
 ) -> Callable[[], Figures]:
     """train.py's Trainer for an epoch of one step more, of which the first is not timed.
 
@@ -127,9 +150,12 @@ def trainer(
 
     Args:
         averaged: gradients are clipped and the weights averaged too.
+        compiled: trainer.compile=true; it compiles in the round to warm up.
     """
     prepare(device)
     model, data = module(kind, width, device), pictures(batch, steps + 1)
+    if compiled:
+        model.net.compile()
     folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> Figures:
@@ -149,7 +175,7 @@ def trainer(
                 gradient_clip_val=1.0 if averaged else None,
                 progress_bar=True,
             ).fit(model, datamodule=data)
-        return Figures(ours=stopwatch.seconds)
+        return Figures({"compiled" if compiled else "ours": stopwatch.seconds})
 
     return run
 
@@ -168,6 +194,25 @@ def trainer_beside_limit(
     return run
 
 
+def differences(kind: str, width: int, batch: int, device: torch.device) -> str:
+    """How far loss and gradients of one batch are from the reference's, which has the same weights and noise."""
+    net, model, data = network(kind, width).to(device), module(kind, width, device), pictures(batch, 1)
+    x_0 = data.train_images.float() / 255
+    drawn = x_0, data.train_labels, *model.draw(batch, x_0, torch.Generator().manual_seed(0))
+    x_0, labels, t, eps, u = (each.to(device) for each in drawn)
+    theirs = references.loss(kind, net, x_0, labels, t, eps, u >= DROPOUT)
+    theirs.backward()  # and then there is memory for the other
+    mine = loss(model, x_0, labels, t, eps, u)
+    mine.backward()
+    pairs = [(a.grad, b.grad) for a, b in zip(model.net.parameters(), net.parameters(), strict=True)]
+    most = max(float((a - b).abs().max()) for a, b in pairs)  # type: ignore[operator]
+    largest = max(float(b.abs().max()) for _, b in pairs)  # type: ignore[union-attr]
+    return (
+        f"{default_precision(device.type)}; loss of one batch {mine.item():.6f}, in eager float32 {theirs.item():.6f}; "
+        f"gradients differ by at most {most:.1e}, the largest is {largest:.1e}"
+    )
+
+
 def training_flops(kind: str, width: int, batch: int) -> int:
     """Multiplications and additions of a step's convolutions and matrix products, forward and backward, counted."""
     net = network(kind, width).to("meta")
@@ -179,6 +224,7 @@ def training_flops(kind: str, width: int, batch: int) -> int:
 
 
 def sampler(
+    *,
     kind: str,
     width: int,
     device: torch.device,
@@ -188,6 +234,7 @@ def sampler(
     scale: float | None = None,
     prediction: str | None = None,
     dtype: str | None = "fp32",
+    change: str = "",
 ) -> Callable[[Tensor], Tensor]:
     """Noise (B, 1, 28, 28) to pictures of the digits in turn: the first `steps` of `total` steps of a solver.
 
@@ -196,11 +243,22 @@ def sampler(
         prediction: what the network answers; None: what `module` trains it for.
         dtype: backbone.dtype of sample.py, which folds BatchNorm; None: as train.py draws its grids, in the Trainer's
             precision with BatchNorm as it is.
+        change: one of SAMPLING_CHANGES, or nothing.
     """
     model = module(kind, width, device).eval()
     net = model.net
     if dtype is not None:
-        net = folded(net, convolution_dtype(dtype, device)).to(memory_format=torch.channels_last)
+        convolutions = torch.float32 if change == "in float32" else convolution_dtype(dtype, device)
+        if change == "with BatchNorm unfolded":
+            for layer in net.modules():
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                    layer.to(convolutions)
+        else:
+            net = folded(net, convolutions).to(memory_format=torch.channels_last)
+    if change == "with two whole branches":
+        net.shares_branches = False
+    if change == "compiled":
+        net.compile()
     denoiser: Denoiser = NetworkDenoiser(net, model.path, prediction or model.prediction)
     if scale is not None:
         denoiser = Guide(denoiser, scale, torch.zeros(1, CLASSES))
@@ -215,8 +273,8 @@ def sampler(
     return run
 
 
-def sampling(count: int, kind: str, width: int, device: torch.device, *settings: Any) -> Way:
-    """From noise, each image's its own, to pictures on the CPU by `sampler`."""
+def sampling(count: int, device: torch.device, **settings: Any) -> Way:
+    """From noise, each image's its own, to pictures on the CPU by `sampler` of these settings."""
     prepare(device)
-    run, like = sampler(kind, width, device, *settings), torch.empty(count, 1, 28, 28, device=device)
+    run, like = sampler(device=device, **settings), torch.empty(count, 1, 28, 28, device=device)
     return lambda: run(ImageNoise(0, range(count), "start")(like))

@@ -32,7 +32,7 @@ class Row:
         quantity: what median, low and high are of: "times as fast", "times as long", "share" or "s".
         median, low, high: over the rounds, each of which pairs ours with theirs.
         goal: the median that is hoped for on this device, or None.
-        reached: whether it is; None without a goal, or without a measurement.
+        reached: whether it is; None without a goal, without a measurement, or on another machine than it is meant for.
         note: what a reader has to know.
     """
 
@@ -78,6 +78,8 @@ class Table:
         self.device, self.rounds, self.quick, self.path, self.say = device, rounds, quick, path, say
         self.rows: list[Row] = []
         self.machine = machine(device)
+        # Whether the goals are of such a machine.
+        self.meant = self.machine["threads"] == 2 if device.type == "cpu" else "H100" in self.machine["device"]
 
     def size(self, *, cpu: T, cuda: T | None = None, quick: T) -> T:
         """How much is done on this device; on a GPU as on a CPU unless it is said."""
@@ -121,7 +123,7 @@ class Table:
         """The row of values of a quantity, one from each round."""
         median, low, high = statistics.median(values), min(values), max(values)
         reached = None
-        if goal is not None and not self.quick:
+        if goal is not None and self.meant and not self.quick:
             reached = median <= goal if quantity in AT_MOST else median >= goal
         row = Row(name, against, ours, theirs, unit, quantity, median, low, high, goal, reached, note)
         self.rows.append(row)

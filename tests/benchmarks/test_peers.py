@@ -19,11 +19,15 @@ def test_torchcfm(table: Table, tmp_path: Path) -> None:
     sizes = (width, batch, steps, table.device)
     ways: dict[str, Maker] = {
         "ours": partial(ours.trainer, "class UNet", *sizes, tmp_path),
+        "compiled": partial(ours.trainer, "class UNet", *sizes, tmp_path / "compiled", compiled=True),
         "peer": partial(peers.torchcfm_training, *sizes),
     }
     name, goal = f"training, class UNet, D = {width}, batch {batch}", table.goal(cpu=2, cuda=4)
     against = "our UNet in torchcfm's loop, fp32"
-    table.compare(name, against, timed(ways, table.rounds), "ours", "peer", batch * steps, goal)
+    seconds, note = timed(ways, table.rounds), ours.differences("class UNet", width, batch, table.device)
+    table.compare(name, against, seconds, "ours", "peer", batch * steps, goal, note=note)
+    note = f"trainer.compile=true; {note}"
+    table.compare(f"{name}, compiled", against, seconds, "compiled", "peer", batch * steps, goal, note=note)
 
 
 def test_denoising_diffusion_pytorch(table: Table, tmp_path: Path) -> None:
@@ -56,13 +60,14 @@ def compare_sampling(
     table: Table, name: str, against: str, theirs: Maker, width: int, count: int, steps: int, total: int
 ) -> None:
     """Rows of sample.py as it is and with backbone.dtype=auto: the first `steps` of `total` DDPM steps."""
-    made = "time UNet", width, table.device, {"name": "ddpm", "variance": "posterior"}, steps, total, None, None
+    made = {"kind": "time UNet", "width": width, "solver": {"name": "ddpm", "variance": "posterior"}}
+    made |= {"steps": steps, "total": total}
     dtypes = {"sample.py": "fp32", "sample.py with backbone.dtype=auto": "auto"}
-    settings = {way: (*made, dtype) for way, dtype in dtypes.items()}
-    ways: dict[str, Maker] = {way: partial(ours.sampling, count, *settings[way]) for way in settings}
+    settings = {way: {**made, "dtype": dtype} for way, dtype in dtypes.items()}
+    ways: dict[str, Maker] = {way: partial(ours.sampling, count, table.device, **settings[way]) for way in settings}
     seconds = timed({**ways, "peer": theirs}, table.rounds)
     x = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
-    plain, automatic = (ours.sampler(*settings[way])(x) for way in settings)
+    plain, automatic = (ours.sampler(device=table.device, **settings[way])(x) for way in settings)
     notes = ["", f"pixels differ from float32's by at most {float((automatic - plain).abs().max()):.1e}"]
     for way, note in zip(ways, notes, strict=True):
         row, goal = f"{name}, as {way} computes it", table.goal(cpu=2, cuda=4)
