@@ -76,21 +76,20 @@ class NetworkDenoiser(Denoiser):
         self.net, self.path, self.prediction = net, path, prediction
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
-        x_t, t = self._prepared(x_t, t)
-        return self._estimate(self._value(x_t, t, condition), x_t, t)
+        x_t = self._prepared(x_t)
+        return self._estimate(self._value(x_t, per_image(t, x_t), condition), x_t, t)
 
     def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
         if not getattr(self.net, "shares_branches", False):
             return super().branches(x_t, t, conditions)
         V = len(conditions) // len(x_t)
-        x_t, t = self._prepared(x_t, t)
-        value = self._value(x_t, t.repeat(V), conditions)  # (V B, C, H, W)
-        return self._estimate(value, x_t.repeat(V, 1, 1, 1), t.repeat(V))
+        x_t, t = self._prepared(x_t), torch.as_tensor(t)
+        value = self._value(x_t, per_image(t, x_t).repeat(V), conditions)  # (V B, C, H, W)
+        return self._estimate(value, x_t.repeat(V, 1, 1, 1), t.repeat(V) if t.ndim else t)
 
-    def _prepared(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t in float32 or wider, and t (B,) where it is."""
-        t = per_image(t, x_t)
-        return x_t.to(torch.promote_types(x_t.dtype, torch.float32)), t
+    def _prepared(self, x_t: Tensor) -> Tensor:
+        """x_t in float32 or wider."""
+        return x_t.to(torch.promote_types(x_t.dtype, torch.float32))
 
     def _value(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """The network's answer in x_t's type."""
@@ -100,7 +99,8 @@ class NetworkDenoiser(Denoiser):
         return self.net(x_t.to(own), *(tensor.to(wide) for tensor in inputs)).to(x_t.dtype)  # type: ignore[no-any-return]
 
     def _estimate(self, value: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
-        return Estimate(*self.path.estimate(self.prediction, value, x_t, t))
+        """One time for all stays a number, and so do its coefficients: a GPU has no kernel to launch for any."""
+        return Estimate(*self.path.estimate(self.prediction, value, x_t, torch.as_tensor(t)))
 
 
 class Guide(Denoiser):
@@ -153,7 +153,7 @@ class Guide(Denoiser):
         inside = self._inside(t)
         if inside is not None and not inside.any():
             return self.denoiser(x_t, t, condition)
-        t = per_image(t, x_t)
+        t = torch.as_tensor(t)
         both = self.denoiser.branches(x_t, t, torch.cat([unconditional, condition]))  # (2B, C, H, W)
         x_0, eps = _mix(both.x_0, self.scale), _mix(both.eps, self.scale)
         if self.rescale:
@@ -256,10 +256,10 @@ class Split(Denoiser):
         self.denoiser, self.max_batch, self.path = denoiser, max_batch, denoiser.path
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Estimate:
-        t = per_image(t, x_t)  # (B,)
+        t = torch.as_tensor(t)
 
         def call(rows: slice) -> Estimate:
-            return self.denoiser(x_t[rows], t[rows], None if condition is None else condition[rows])
+            return self.denoiser(x_t[rows], t[rows] if t.ndim else t, None if condition is None else condition[rows])
 
         while True:
             estimate = self._attempt(call, x_t, 1)
@@ -268,12 +268,14 @@ class Split(Denoiser):
 
     def branches(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Estimate:
         V = len(conditions) // len(x_t)
-        t = per_image(t, x_t)
+        t = torch.as_tensor(t)
         each = conditions.unflatten(0, (V, -1))  # (V, B, ...)
+
+        def call(rows: slice) -> Estimate:
+            return self.denoiser.branches(x_t[rows], t[rows] if t.ndim else t, each[:, rows].flatten(0, 1))
+
         while self.max_batch is None or self.max_batch >= V:
-            estimate = self._attempt(
-                lambda rows: self.denoiser.branches(x_t[rows], t[rows], each[:, rows].flatten(0, 1)), x_t, V
-            )
+            estimate = self._attempt(call, x_t, V)
             if estimate is not None:
                 return estimate
         return super().branches(x_t, t, conditions)

@@ -59,7 +59,9 @@ class ImageNoise:
         if len(like) != len(self.indices):
             raise ValueError(f"noise for {len(self.indices)} images was asked for a batch of {len(like)}")
         rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
-        return torch.stack(rows).to(device=like.device, dtype=like.dtype)
+        noise = torch.stack(rows).to(like.dtype)
+        # From pinned memory a copy to a GPU does not wait for what the GPU has still to do.
+        return noise.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else noise.to(like.device)
 
 
 def expand(coefficient: Tensor, x: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ def make_trainer(
     return L.Trainer(
         default_root_dir=directory,
         max_epochs=max_epochs,
-        callbacks=[*callbacks, *([ProgressBar()] if progress_bar else [])],
+        # Drawn at every step the bar would take as long as a GPU does for one.
+        callbacks=[*callbacks, *([ProgressBar(refresh_rate=20 if on_gpu else 1)] if progress_bar else [])],
         logger=logger,
         accelerator=accelerator,
         devices=devices,
