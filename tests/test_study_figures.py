@@ -59,6 +59,17 @@ def test_what_else_differs_names_the_curves(monkeypatch: pytest.MonkeyPatch) -> 
     assert "n = 400 and 1,000 samples" in seen["title"]
 
 
+def test_floors_of_digits_in_turn_and_as_they_come_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = [study(measured_row(scale, 20, 3)) for scale in (1, 2)]
+    for each, balanced in zip(studies, (True, False), strict=True):
+        each["floors"]["train_subset"]["balanced"] = balanced
+    words = ["digits in turn", "digits as they come"]
+    floors = drawn(monkeypatch, *studies)["floors"]["coverage"]
+    assert list(floors) == [f"training images, n = 1,000, {word}" for word in words]
+    table = study_table(*studies[:1], studies[1:])
+    assert all(f"floor: train subset, {word}" in table for word in words)
+
+
 def test_a_study_without_labels_has_no_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {name: value for name, value in measured_row(1, 20, 3).items() if name != "accuracy"}
     assert set(drawn(monkeypatch, study(row))["panels"]) == {"Fréchet distance", "coverage"}

@@ -324,6 +324,11 @@ MISTAKES = [
         "edit.prompts='a high quality photo': allowed is prompts of one digit and one colour, which are red, green, "
         "blue, yellow, white: its judges know no others",
     ),
+    (
+        "class",
+        "edit=evaluate edit.prompts=[3]",
+        "edit.prompts=['3']: allowed is each digit equally often, as they are measured against all, or '' for none",
+    ),
     ("class", "edit=upscale", "edit=upscale: allowed is an edit of one stage: digit models have no second"),
     ("class", "edit=anagrm", f"edit=anagrm: allowed are {', '.join(EDITS)} (did you mean anagram?)"),
     (

@@ -73,8 +73,8 @@ def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics.json").exists()
 
 
-def quality(directory: Path, epochs: list[int]) -> SampleQuality:
-    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=[2.0, 3.0], batch_size=10)
+def quality(directory: Path, epochs: list[int], scales: tuple[float, ...] = (2.0, 3.0)) -> SampleQuality:
+    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=scales, batch_size=10)
 
 
 def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +91,12 @@ def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.Cap
     assert len({row["frechet_distance"]["value"] for row in study["rows"]}) == 4
     assert (tmp_path / "figures" / "quality.png").is_file()
     assert "floor: train subset" in capsys.readouterr().out
+
+
+def test_without_guidance_no_digit_is_read(tmp_path: Path) -> None:
+    make_run(tmp_path, 1, callbacks=[quality(tmp_path, [1], (0.0, 1.0))]).fit()  # type: ignore[arg-type]
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert ["accuracy" in row for row in rows] == [False, True]
 
 
 def test_what_is_measured_are_samples_of_the_average(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,10 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
             require(False, "backbone.path", model["path"], "RUN/pipeline of a run of train.py, with its config.yaml")
         side = model["shape"][-1]
         require(side >= DIGIT, "backbone.path", model["path"], f"pictures of {DIGIT} pixels or more, it makes {side}")
+    digits = Counter(digit_and_colour(prompt)[0] for prompt in edit["prompts"])
+    whole = set(digits) == {None} or (set(digits) == set(range(10)) and len(set(digits.values())) == 1)
+    allowed = "each digit equally often, as they are measured against all, or '' for none"
+    require(whole, "edit.prompts", edit["prompts"], allowed)
     require(model["data"] != "FashionMNIST", "edit", "evaluate", "another: its judges know only digits")
     samples, T = edit["samples"], model["T"]
     require(samples >= FEWEST_SAMPLES, "edit.samples", samples, f"{FEWEST_SAMPLES} or more")

@@ -1,4 +1,4 @@
-"""How alike two sets of images are, in the features of a classifier: (N, F) float64 each, as `digits.features` gives.
+"""How alike two sets of images are, in the features of a classifier: (N, F) each, as `digits.features` gives.
 
 None of it depends on the order of the images.
 """
@@ -27,8 +27,8 @@ class _Given(nn.Module):
 class FrechetDistance:
     """The squared Fréchet distance of the Gaussians fitted to two sets (Heusel et al. 2017, equation 6).
 
-    Computed by torchmetrics in double precision, for the first set once. A covariance of few images is biased and the
-    distance with it, upwards: compare sets of one size.
+    Computed by torchmetrics in double precision, which keeps the sums of the first set. A covariance of few images is
+    biased and the distance with it, upwards: compare sets of one size.
 
     Args:
         real: the first set, (N, F), N at least 2.
@@ -86,6 +86,7 @@ class Neighbourhoods:
     def __init__(self, real: Tensor, generated: Tensor, k: int = NEIGHBOURS, real_radii: Tensor | None = None) -> None:
         real, generated, self.k = real.float(), generated.float(), k
         real_radii = kth_distances(real, k) if real_radii is None else real_radii
+        assert len(real_radii) == len(real), real_radii.shape
         generated_radii = kth_distances(generated, k)
         in_real, in_generated = [], []
         for rows, radii in zip(real.split(CHUNK), real_radii.split(CHUNK), strict=True):

@@ -185,7 +185,12 @@ class Evaluator:
             measures = {name: dict(zip(BOUNDS, each.tolist(), strict=True)) for name, each in bounds.items()}
             half = dict(zip(BOUNDS, self.real["half"].tolist(), strict=True))
             self._floors[samples, balanced] = {
-                "train_subset": {"samples": len(subsets[0]), "subsets": len(subsets), **measures},
+                "train_subset": {
+                    "samples": len(subsets[0]),
+                    "subsets": len(subsets),
+                    "balanced": balanced,
+                    **measures,
+                },
                 "train_half": {"samples": len(self.train_images) // 2, "frechet_distance": half},
                 "test": {
                     "samples": len(self.test_images),
@@ -202,7 +207,8 @@ class Evaluator:
         found = [
             self._compare(self.train_images[own], self.train_labels[own], balanced, bounds=alone) for own in subsets
         ]
-        several = {name: [each[name] for each in map(plain_values, found)] for name in plain_values(found[0])}
+        names = [name for name, each in found[0].items() if isinstance(each, dict) and "value" in each]
+        several = {name: [each[name]["value"] for each in found] for name in names}
         return {
             name: torch.tensor(
                 [found[0][name][bound] for bound in BOUNDS] if alone else [median(values), min(values), max(values)],
@@ -260,5 +266,9 @@ class Evaluator:
 
 
 def plain_values(measured: Mapping[str, Any]) -> dict[str, float]:
-    """The values of what `Evaluator.measure` says, without their intervals, for loggers."""
-    return {name: each["value"] for name, each in measured.items() if isinstance(each, dict) and "value" in each}
+    """The values of what `Evaluator.measure` says, without their intervals, for loggers; accuracy_per_digit as
+    accuracy_of_0 and so on.
+    """
+    values = {name: each["value"] for name, each in measured.items() if isinstance(each, dict) and "value" in each}
+    per_digit = measured.get("accuracy_per_digit", {})
+    return values | {f"accuracy_of_{digit}": each["value"] for digit, each in per_digit.items()}

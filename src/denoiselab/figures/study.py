@@ -40,6 +40,7 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
     studies = [study, *beside]
     rows = over_seeds([row for each in studies for row in each["rows"]])
     axis, labels = _labelled(rows)
+    subsets = _subsets(studies)
     panels: dict[str, dict[str, Curve]] = {}
     floors: dict[str, dict[str, float]] = {}
     for name, title in PANELS.items():
@@ -55,8 +56,9 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
         if not curves:
             continue
         panels[title] = curves
-        subsets = {each["floors"]["train_subset"]["samples"]: each["floors"]["train_subset"] for each in studies}
-        floors[title] = {f"training images, n = {n:,}": subset[name]["value"] for n, subset in subsets.items()}
+        floors[title] = {
+            f"training images, n = {n:,}{turns}": subset[name]["value"] for (n, turns), subset in subsets.items()
+        }
         if name == "accuracy":
             floors[title] = {"test images": study["floors"]["test"]["accuracy"]["value"]}
     sizes = " and ".join(f"{size:,}" for size in sorted({row["samples"] for row in rows}))
@@ -70,6 +72,19 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
         log_x=axis == "evaluations",
         log_y=[PANELS["frechet_distance"]],
     )
+
+
+def _subsets(studies: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Mapping[str, Any]]:
+    """The floors "train_subset" of studies, by the number of images and, where two differ in nothing else, whether
+    they are of the digits in turn.
+    """
+    found = [each["floors"]["train_subset"] for each in studies]
+    kinds = {(row["samples"], row.get("balanced", True)) for row in found}
+    both = Counter(samples for samples, _ in kinds)
+    words = {True: ", digits in turn", False: ", digits as they come"}
+    return {
+        (row["samples"], words[row.get("balanced", True)] if both[row["samples"]] > 1 else ""): row for row in found
+    }
 
 
 def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -156,12 +171,10 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
     rows = [
         (f"{word}, {label}" if several else word, row) for word, label, row in zip(words, labels, merged, strict=True)
     ]
-    floors = {
-        (f"floor: {name.replace('_', ' ')}", row["samples"]): row
-        for each in (study, *beside)
-        for name, row in each["floors"].items()
-    }
-    for label, row in rows + [(label, row) for (label, _), row in floors.items()]:
+    floors = [(f"floor: train subset{turns}", row) for (_, turns), row in _subsets((study, *beside)).items()]
+    others = {name: row for name, row in study["floors"].items() if name != "train_subset"}
+    floors += [(f"floor: {name.replace('_', ' ')}", row) for name, row in others.items()]
+    for label, row in rows + floors:
         seeds = str(row.get("seeds", 1)) if "model" in row else "-"
         lines.append([label, f"{row['samples']:,}", seeds, *(_cell(row.get(name)) for name in columns)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

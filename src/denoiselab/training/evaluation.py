@@ -198,7 +198,8 @@ class SampleQuality(L.Callback):
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
         epoch = trainer.current_epoch + 1
         rows = [
-            asdict(self.setting(module, epoch, scale)) | evaluator.measure(images, labels)
+            # At scale 0 no digit is asked for.
+            asdict(self.setting(module, epoch, scale)) | evaluator.measure(images, None if scale == 0 else labels)
             for scale, images in made.items()
         ]
         saved = read_measured(self.directory)
