@@ -73,14 +73,18 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
             NotFinite,
             Preempted,
             check_devices,
+            default_precision,
             load_for_resume,
             recording,
             resolve_accelerator,
         )
 
     check_devices(config["trainer"]["accelerator"], config["trainer"]["devices"])
-    if resolve_accelerator(config["trainer"]["accelerator"]) == "cpu":
+    accelerator = resolve_accelerator(config["trainer"]["accelerator"])
+    if accelerator == "cpu":
         keep_freed_memory()
+    if config["trainer"]["precision"] == "auto":  # for its checkpoints, and for good: it is resumed as it began
+        config["trainer"]["precision"] = default_precision(accelerator)
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])
     module.run_config = config
@@ -94,8 +98,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
                 more = "" if sweep else "; give trainer.max_epochs=N for more"
                 print(f"{directory}: complete after epoch {done}{more}")
             return last_val_loss(directory) if sweep else None
-        if rank() == 0:
-            save_config(config, directory)
+    if rank() == 0:
+        save_config(config, directory)
 
     settings = dict(config["trainer"])
     if settings.pop("channels_last"):

@@ -383,6 +383,17 @@ def test_a_run_from_when_quality_had_one_guidance_scale_goes_on(run: Path, scale
     assert same_config(config, run)
 
 
+def test_a_run_is_the_same_whatever_precision_auto_stood_for_when_it_began(run: Path) -> None:
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    saved["trainer"]["precision"] = "bf16-mixed"
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = checked(f"resume={run}")
+    assert config["trainer"]["precision"] == "bf16-mixed"
+    for precision, same in (("auto", True), ("bf16-mixed", True), ("32-true", False)):
+        asked = {**config, "trainer": {**config["trainer"], "precision": precision}}
+        assert same_config(asked, run) == same
+
+
 def test_a_run_from_before_denoising_was_measured_goes_on(run: Path) -> None:
     saved = yaml.safe_load((run / "config.yaml").read_text())
     del saved["callbacks"]["denoising"], saved["trainer"]["evaluated_images"]

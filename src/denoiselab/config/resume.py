@@ -83,8 +83,11 @@ def _trainer_keys() -> list[str]:
 
 
 def same_config(config: dict[str, Any], directory: Path) -> bool:
-    """Whether DIR/config.yaml is this config."""
-    return bool(_without_nulls({"lever": "none", **_saved(directory)}) == _without_nulls({**config, "resume": None}))
+    """Whether DIR/config.yaml is this config, of which trainer.precision=auto is what the run began with."""
+    saved = {"lever": "none", **_saved(directory)}
+    if config["trainer"]["precision"] == "auto":
+        saved["trainer"] = {**saved["trainer"], "precision": "auto"}
+    return bool(_without_nulls(saved) == _without_nulls({**config, "resume": None}))
 
 
 def _without_nulls(node: Any) -> Any:

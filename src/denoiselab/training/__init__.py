@@ -12,7 +12,7 @@ from denoiselab.training.resume import load_for_resume
 from denoiselab.training.text import TextModule, UpscalerModule
 from denoiselab.training.times import Times
 from denoiselab.training.tracking import recording, wandb_logger
-from denoiselab.training.trainer import check_devices, make_trainer, resolve_accelerator
+from denoiselab.training.trainer import check_devices, default_precision, make_trainer, resolve_accelerator
 
 __all__ = [
     "EMA",
@@ -38,6 +38,7 @@ __all__ = [
     "UpscaledPanels",
     "UpscalerModule",
     "check_devices",
+    "default_precision",
     "load_for_resume",
     "make_trainer",
     "recording",
