@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from denoiselab.config import (
     ConfigError,
+    going_on,
     one_line_errors,
     rank,
     register,
@@ -45,14 +46,12 @@ def main(cfg: DictConfig) -> float | None:
                     raise ConfigError(f"trainer.{name}={value}: {why}")
         directory = Path(config["resume"] or job.runtime.output_dir)
         with held(directory) if rank() == 0 else nullcontext():
-            if rank() == 0 and not config["resume"]:
-                if not (directory / "checkpoints" / "last.ckpt").exists():
-                    save_config(config, directory)
-                elif sweep and same_config(config, directory):  # the sweep was stopped, and is typed again
-                    config["resume"] = str(directory)
-                else:
+            begun = (directory / "checkpoints" / "last.ckpt").exists()
+            if rank() == 0 and begun and not config["resume"]:
+                if not (sweep and same_config(config, directory)):
                     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
                     raise ConfigError(f"{key}={directory}: holds a run; go on with resume={directory}, or take another")
+                config = going_on(config, directory)  # the sweep was stopped, and is typed again
             value = train(config, directory, sweep)
             if sweep:
                 from denoiselab.sweeps import draw_sweep
@@ -83,7 +82,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     accelerator = resolve_accelerator(config["trainer"]["accelerator"])
     if accelerator == "cpu":
         keep_freed_memory()
-    if config["trainer"]["precision"] == "auto":  # for its checkpoints, and for good: it is resumed as it began
+    if config["trainer"]["precision"] == "auto":  # once: the run's files say what it is, and it goes on so
         config["trainer"]["precision"] = default_precision(accelerator)
     L.seed_everything(config["seed"], verbose=False)  # the initial weights; all else has generators of its own
     module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])

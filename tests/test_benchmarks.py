@@ -102,6 +102,15 @@ def test_ours_samples_the_reference_s_pictures(dtype: str | None) -> None:
         assert float((mine - other).abs().max()) > 1e-3  # so that digits and steps are seen
 
 
+@pytest.mark.parametrize("change", ours.SAMPLING_CHANGES)
+def test_a_change_of_sampling_takes_effect_and_keeps_the_pictures(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    monkeypatch.setattr(ours, "convolution_dtype", lambda *_: torch.bfloat16)
+    made = {"kind": "class UNet", "width": WIDTH, "solver": {"name": "euler"}, "steps": 2, "total": 6, "scale": 5.0}
+    x = torch.randn(12, 1, 28, 28)
+    pictures, other = (ours.sampler(**made, device=CPU, dtype="auto", change=each)(x) for each in ("", change))
+    assert 0 < float((pictures - other).abs().max()) < 0.1
+
+
 def test_flops_are_those_of_the_layers() -> None:
     forward: list[int] = []
 

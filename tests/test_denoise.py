@@ -540,3 +540,23 @@ def test_one_image_too_many_is_the_memorys_error() -> None:
 def test_a_batch_of_none_is_an_error() -> None:
     with pytest.raises(ValueError, match="max_batch=0: allowed is a positive number"):
         Split(Fixed(), 0)
+
+
+@pytest.mark.parametrize("most", [None, 2])
+def test_one_time_for_all_has_numbers_for_coefficients(most: int | None) -> None:
+    """Tensors of one for each image would be kernels for a GPU to launch, at every step."""
+    seen = []
+
+    class Path(RectifiedFlow):
+        def alpha(self, t: Tensor) -> Tensor:
+            seen.append(t.ndim)
+            return super().alpha(t)
+
+    network = NetworkDenoiser(UNet(4, "add", 10).eval(), Path(), "velocity")
+    guide = Guide(Split(network, most), 3.0, torch.zeros(1, 10), interval=(0.1, 0.9))
+    x_t, classes = normal(0, 3, 1, 28, 28), torch.eye(10)[:3]
+    with torch.no_grad():
+        one, each = guide(x_t, torch.tensor(0.5), classes), guide(x_t, torch.full((3,), 0.5), classes)
+    assert set(seen[: len(seen) // 2]) == {0} and set(seen[len(seen) // 2 :]) == {1}
+    torch.testing.assert_close(one.x_0, each.x_0)
+    torch.testing.assert_close(one.eps, each.eps)

@@ -99,7 +99,9 @@ class NetworkDenoiser(Denoiser):
         return self.net(x_t.to(own), *(tensor.to(wide) for tensor in inputs)).to(x_t.dtype)  # type: ignore[no-any-return]
 
     def _estimate(self, value: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
-        """One time for all stays a number, and so do its coefficients: a GPU has no kernel to launch for any."""
+        """The estimate of the network's answer. One time for all, (), has its coefficients on the CPU, and a GPU no
+        kernel to launch for them.
+        """
         return Estimate(*self.path.estimate(self.prediction, value, x_t, torch.as_tensor(t)))
 
 
@@ -160,7 +162,7 @@ class Guide(Denoiser):
             rescaled = _rescaled(x_0, both.x_0.chunk(2)[1], self.rescale)
             eps = eps + expand(self.path.alpha(t) / self.path.sigma(t), eps) * (x_0 - rescaled)
             x_0 = rescaled
-        if inside is not None:
+        if inside is not None and inside.ndim:  # one time for all is inside, as seen above
             rows = inside.to(x_t.device).reshape(-1, 1, 1, 1)
             x_0, eps = (
                 torch.where(rows, guided, each.chunk(2)[1]) for guided, each in ((x_0, both.x_0), (eps, both.eps))

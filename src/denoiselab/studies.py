@@ -118,7 +118,8 @@ def measure(
         about: of `Setting`, what all rows have in common; the jobs say the rest.
 
     Returns:
-        {"rows": a row for each job, its settings and what `Evaluator.measure` says, "floors": those of `Evaluator`}.
+        {"rows": a row for each job, its settings and what `Evaluator.measure` says, "floors": those of `Evaluator`, of
+        the digits in turn where some job asks for them}.
     """
     rows, misread, jobs = [], [], edit.jobs(sampler)
     digits, colours = _asked([edit.prompts_of(jobs[0], n)[0] for n in range(edit.samples)])
@@ -135,7 +136,8 @@ def measure(
         rows.append(asdict(Setting(**about, **settings)) | measured)
         if guided and digits is not None:
             misread.append(images[read_digits(evaluator.judge, shown) != digits][: max(1, MISREAD // len(jobs))])
-    study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=digits is not None)}
+    in_turn = digits is not None and any(job.settings["guidance_scale"] != 0 for job in jobs)
+    study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=in_turn)}
     save_measured(directory, study)
     picture = directory / "figures" / "misread.png"
     wrong = torch.cat(misread) if misread else torch.empty(0)

@@ -41,8 +41,8 @@ from denoiselab.training.modules import PixelModule
 from denoiselab.training.trainer import default_precision
 
 # What test_levers.py compares with.
-TRAINING_CHANGES = ("in float32", "in NCHW", "without kept memory", "with Adam unfused", "compiled")
-SAMPLING_CHANGES = ("in float32", "with BatchNorm unfolded", "with two whole branches", "compiled")
+TRAINING_CHANGES = ("in float32", "in NCHW", "with Adam unfused", "without kept memory")
+SAMPLING_CHANGES = ("in float32", "with BatchNorm unfolded", "with two whole branches")
 FLOW, NOISING = RectifiedFlow(), DDPM(T, *BETAS)
 
 
@@ -71,10 +71,11 @@ def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tenso
         return module.loss(x_0, t, eps, module.training_condition(labels, u))
 
 
-def prepare(device: torch.device) -> None:
+def prepare(device: torch.device, kept_memory: bool = True) -> None:
     """What train.py does to its process, for one that is a way's own."""
     if device.type == "cpu":
-        keep_freed_memory()
+        if kept_memory:
+            keep_freed_memory()
     else:
         # As Lightning has it, before the first matrix product: torch looks only once, and then warns at every one.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
@@ -86,16 +87,14 @@ def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.devic
     Args:
         change: one of TRAINING_CHANGES, or nothing.
     """
-    if change != "without kept memory":
-        prepare(device)
+    assert change in ("", *TRAINING_CHANGES), change
+    prepare(device, kept_memory=change != "without kept memory")
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     model, data = module(kind, width, device), pictures(batch, steps)
     if change == "in NCHW":
         model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if change == "compiled":
-        model.net.compile()
     optimizer = model.optimizer_settings.build(model.parameters())
     if change == "with Adam unfused":
         optimizer = torch.optim.Adam(model.parameters(), lr=model.optimizer_settings.lr)
@@ -235,6 +234,7 @@ def sampler(
     prediction: str | None = None,
     dtype: str | None = "fp32",
     change: str = "",
+    compiled: bool = False,
 ) -> Callable[[Tensor], Tensor]:
     """Noise (B, 1, 28, 28) to pictures of the digits in turn: the first `steps` of `total` steps of a solver.
 
@@ -244,7 +244,9 @@ def sampler(
         dtype: backbone.dtype of sample.py, which folds BatchNorm; None: as train.py draws its grids, in the Trainer's
             precision with BatchNorm as it is.
         change: one of SAMPLING_CHANGES, or nothing.
+        compiled: by torch.compile, in the first call.
     """
+    assert change in ("", *SAMPLING_CHANGES), change
     model = module(kind, width, device).eval()
     net = model.net
     if dtype is not None:
@@ -257,7 +259,7 @@ def sampler(
             net = folded(net, convolutions).to(memory_format=torch.channels_last)
     if change == "with two whole branches":
         net.shares_branches = False
-    if change == "compiled":
+    if compiled:
         net.compile()
     denoiser: Denoiser = NetworkDenoiser(net, model.path, prediction or model.prediction)
     if scale is not None:

@@ -1,35 +1,63 @@
-"""What each lever is worth: our training step and our guided step beside the same with one thing left out, or added."""
+"""What each lever is worth: our training step and our guided step beside the same without it, or compiled."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from shutil import which
 
 import ours
+import pytest
 from table import Table
 from timing import Maker, timed
 
 
-def test_training_levers(table: Table) -> None:
+def test_step(table: Table) -> None:
     width, batch, steps = table.size(cpu=(64, 64, 15), cuda=(64, 64, 200), quick=(8, 16, 2))
     sizes = ("class UNet", width, batch, steps, table.device)
-    ways: dict[str, Maker] = {
-        change: partial(ours.bare_loop, *sizes, change=change) for change in ("", *ours.TRAINING_CHANGES)
-    }
+    changes = [each for each in ours.TRAINING_CHANGES if table.device.type == "cpu" or each != "without kept memory"]
+    ways: dict[str, Maker] = {change: partial(ours.bare_loop, *sizes, change=change) for change in ("", *changes)}
     seconds = timed(ways, table.rounds)
-    for change in ours.TRAINING_CHANGES:
+    for change in changes:
         name = f"our training step in a bare loop, class UNet, D = {width}, batch {batch}"
         table.compare(name, f"the same {change}", seconds, "", change, batch * steps)
 
 
-def test_sampling_levers(table: Table) -> None:
+def guided(table: Table) -> tuple[str, int, dict[str, object]]:
+    """The guided step with backbone.dtype=auto: its name, images times steps, and `ours.sampling`'s settings."""
     width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, 300), quick=(8, 10, 2))
     made = {"kind": "class UNet", "width": width, "solver": {"name": "euler"}, "steps": steps, "total": 300}
-    made |= {"scale": 5.0, "dtype": "auto"}
+    made |= {"count": count, "device": table.device, "scale": 5.0, "dtype": "auto"}
+    return f"our guided step with backbone.dtype=auto, D = {width}, batch {count}", count * steps, made
+
+
+def test_guided(table: Table) -> None:
+    name, images, made = guided(table)
     ways: dict[str, Maker] = {
-        change: partial(ours.sampling, count, table.device, **made, change=change)
+        change: partial(ours.sampling, **made, change=change)  # type: ignore[arg-type]
         for change in ("", *ours.SAMPLING_CHANGES)
     }
     seconds = timed(ways, table.rounds)
     for change in ours.SAMPLING_CHANGES:
-        name = f"our guided step with backbone.dtype=auto, D = {width}, batch {count}"
-        table.compare(name, f"the same {change}", seconds, "", change, count * steps)
+        table.compare(name, f"the same {change}", seconds, "", change, images)
+
+
+def test_compiled(table: Table, tmp_path: Path) -> None:
+    if table.device.type == "cpu" and not (which("g++") or which("clang++")):
+        pytest.skip("torch.compile has no C++ compiler here")
+    width, batch, steps = table.size(cpu=(64, 64, 30), cuda=(64, 64, 200), quick=(8, 16, 2))
+    sizes = ("class UNet", width, batch, steps, table.device)
+    ways: dict[str, Maker] = {
+        "compiled": partial(ours.trainer, *sizes, tmp_path / "compiled", compiled=True),
+        "ours": partial(ours.trainer, *sizes, tmp_path / "ours"),
+    }
+    name = f"training, class UNet, D = {width}, batch {batch}, trainer.compile=true"
+    table.compare(name, "the same uncompiled", timed(ways, table.rounds), "compiled", "ours", batch * steps)
+
+    name, images, made = guided(table)
+    ways = {
+        "compiled": partial(ours.sampling, **made, compiled=True),  # type: ignore[arg-type]
+        "ours": partial(ours.sampling, **made),  # type: ignore[arg-type]
+    }
+    seconds = timed(ways, table.rounds)
+    table.compare(f"{name}, compiled", "the same uncompiled", seconds, "compiled", "ours", images)

@@ -19,15 +19,12 @@ def test_torchcfm(table: Table, tmp_path: Path) -> None:
     sizes = (width, batch, steps, table.device)
     ways: dict[str, Maker] = {
         "ours": partial(ours.trainer, "class UNet", *sizes, tmp_path),
-        "compiled": partial(ours.trainer, "class UNet", *sizes, tmp_path / "compiled", compiled=True),
         "peer": partial(peers.torchcfm_training, *sizes),
     }
     name, goal = f"training, class UNet, D = {width}, batch {batch}", table.goal(cpu=2, cuda=4)
     against = "our UNet in torchcfm's loop, fp32"
     seconds, note = timed(ways, table.rounds), ours.differences("class UNet", width, batch, table.device)
     table.compare(name, against, seconds, "ours", "peer", batch * steps, goal, note=note)
-    note = f"trainer.compile=true; {note}"
-    table.compare(f"{name}, compiled", against, seconds, "compiled", "peer", batch * steps, goal, note=note)
 
 
 def test_denoising_diffusion_pytorch(table: Table, tmp_path: Path) -> None:

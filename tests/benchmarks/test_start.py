@@ -38,4 +38,5 @@ def test_start(table: Table, tmp_path: Path) -> None:
     words += ["trainer.compile=true"] * (table.device.type == "cuda")  # as its goal is meant
     taken = [first_step(tmp_path / str(round_), *words) for round_ in range(table.rounds + 1)][1:]
     name, goal = f"start: train.py experiment=class_flow {data[0]} to the end of step 1", table.goal(cpu=8, cuda=15)
-    table.add(name, "", None, None, "", "s", taken, goal, "with Weights & Biases, offline")
+    compiled = ", trainer.compile=true, what it compiled before being in its cache" * (table.device.type == "cuda")
+    table.add(name, "", None, None, "", "s", taken, goal, f"with Weights & Biases, offline{compiled}")

@@ -26,24 +26,12 @@ def test_training(kind: str, table: Table, tmp_path: Path) -> None:
     }
     if kind == "class UNet":
         ways["bare"] = partial(ours.bare_loop, *sizes)
-        ways["compiled"] = partial(ours.trainer, *sizes, tmp_path / "compiled", compiled=True)
     seconds = timed(ways, table.rounds)
     name, count = f"training, {kind}, D = {width}, batch {batch}", batch * steps
     goal = table.goal(cpu=3.5, cuda=10) if kind == "class UNet" else table.goal(cpu=3, cuda=4)
     note = ours.differences(kind, width, batch, table.device)
     table.compare(name, "eager fp32 loop of a notebook", seconds, "ours", "reference", count, goal, note=note)
     if kind == "class UNet":
-        note = f"trainer.compile=true; {note}"
-        table.compare(
-            f"{name}, compiled",
-            "eager fp32 loop of a notebook",
-            seconds,
-            "compiled",
-            "reference",
-            count,
-            goal,
-            note=note,
-        )
         goal, against = table.goal(cpu=1.05, cuda=1.1), "our step in a bare loop"
         table.compare(name, against, seconds, "ours", "bare", count, goal, "times as long")
 

@@ -11,7 +11,7 @@ import yaml
 from composing import TINY, answer, checked, composed, line_of
 from omegaconf import OmegaConf
 
-from denoiselab.config import ConfigError, check, same_config, save_config, train_config
+from denoiselab.config import ConfigError, check, going_on, same_config, save_config, train_config
 from denoiselab.config.check import check_data, check_pair, plain_container
 
 TIME = "model=time_unet"
@@ -392,6 +392,7 @@ def test_a_run_is_the_same_whatever_precision_auto_stood_for_when_it_began(run: 
     for precision, same in (("auto", True), ("bf16-mixed", True), ("32-true", False)):
         asked = {**config, "trainer": {**config["trainer"], "precision": precision}}
         assert same_config(asked, run) == same
+        assert not same or going_on(asked, run) == config
 
 
 def test_a_run_from_before_denoising_was_measured_goes_on(run: Path) -> None:

@@ -2,12 +2,13 @@
 
 from denoiselab.config.check import ConfigError, check
 from denoiselab.config.errors import one_line_errors, run_script
-from denoiselab.config.resume import same_config, save_config, train_config
+from denoiselab.config.resume import going_on, same_config, save_config, train_config
 from denoiselab.config.schema import rank, register
 
 __all__ = [
     "ConfigError",
     "check",
+    "going_on",
     "one_line_errors",
     "rank",
     "register",

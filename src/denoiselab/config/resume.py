@@ -90,6 +90,12 @@ def same_config(config: dict[str, Any], directory: Path) -> bool:
     return bool(_without_nulls(saved) == _without_nulls({**config, "resume": None}))
 
 
+def going_on(config: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The same config, see `same_config`, to go on with the run in DIR, in the precision that it began in."""
+    precision = _saved(directory)["trainer"]["precision"]
+    return {**config, "resume": str(directory), "trainer": {**config["trainer"], "precision": precision}}
+
+
 def _without_nulls(node: Any) -> Any:
     """A key that is new since a run began, and off, makes no difference."""
     if isinstance(node, dict):

@@ -308,7 +308,8 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
         require(side >= DIGIT, "backbone.path", model["path"], f"pictures of {DIGIT} pixels or more, it makes {side}")
     digits = Counter(digit_and_colour(prompt)[0] for prompt in edit["prompts"])
     whole = set(digits) == {None} or (set(digits) == set(range(10)) and len(set(digits.values())) == 1)
-    allowed = "each digit equally often, as they are measured against all, or '' for none"
+    none = "" if model["classes"] is None else ", or '' for none"
+    allowed = f"each digit equally often, as they are measured against all{none}"
     require(whole, "edit.prompts", edit["prompts"], allowed)
     require(model["data"] != "FashionMNIST", "edit", "evaluate", "another: its judges know only digits")
     samples, T = edit["samples"], model["T"]

@@ -167,7 +167,8 @@ class Evaluator:
     def floors(self, samples: int, balanced: bool) -> dict[str, dict[str, Any]]:
         """What real images reach: {"train_subset", "train_half", "test"}; measured once.
 
-        "train_subset": as many training images as there are samples (all, where there are fewer) against the test set;
+        "train_subset": as many training images as there are samples (all, where there are fewer) against the test set,
+        "balanced" or not;
         the bias of their number is in it, so this is what samples can reach. One such set tells little (of 1,000 the
         distance varies by 7 %), so it is the median and the range of up to five that share no image, "subsets", or one
         and its interval where there are not two. "train_half": half of the training images, Fréchet distance only.

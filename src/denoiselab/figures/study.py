@@ -35,7 +35,8 @@ def study_figure(path: str | Path, study: Mapping[str, Any], beside: Sequence[Ma
     study: {"rows": settings and measures, as `evaluation.Evaluator.measure` gives them, "floors": its `floors`}. The
     axis is the setting of AXES in which the rows differ most; whatever else they differ in names the curves. Rows of
     one recipe that differ in their seeds alone are one point, see `over_seeds`. There is a floor for each number of
-    samples; that of accuracy is what the judge reads of the test images, as it has been trained on the others.
+    samples, and for digits in turn or as they come; that of accuracy is what the judge reads of the test images, as it
+    has been trained on the others.
     """
     studies = [study, *beside]
     rows = over_seeds([row for each in studies for row in each["rows"]])
@@ -78,13 +79,14 @@ def _subsets(studies: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Mapp
     """The floors "train_subset" of studies, by the number of images and, where two differ in nothing else, whether
     they are of the digits in turn.
     """
-    found = [each["floors"]["train_subset"] for each in studies]
-    kinds = {(row["samples"], row.get("balanced", True)) for row in found}
-    both = Counter(samples for samples, _ in kinds)
+    found: dict[tuple[int, bool], Mapping[str, Any]] = {}
+    for each in studies:
+        subset = each["floors"]["train_subset"]
+        in_turn = subset.get("balanced", any("accuracy" in row for row in each["rows"]))
+        found[subset["samples"], in_turn] = subset
+    kinds = Counter(samples for samples, _ in found)
     words = {True: ", digits in turn", False: ", digits as they come"}
-    return {
-        (row["samples"], words[row.get("balanced", True)] if both[row["samples"]] > 1 else ""): row for row in found
-    }
+    return {(n, words[in_turn] if kinds[n] > 1 else ""): subset for (n, in_turn), subset in found.items()}
 
 
 def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

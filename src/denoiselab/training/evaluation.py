@@ -204,7 +204,8 @@ class SampleQuality(L.Callback):
         ]
         saved = read_measured(self.directory)
         before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
-        study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=labels is not None)}
+        in_turn = labels is not None and any(scale != 0 for scale in made)
+        study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=in_turn)}
         save_measured(self.directory, study)
         print(study_table(study))
         values = {
