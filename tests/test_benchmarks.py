@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
     table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
     assert table.rows[0].reached is None and table.markdown().startswith("NOT A MEASUREMENT")
     assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
+
+
+def test_a_wrong_option_is_answered_in_a_line() -> None:
+    folder = Path(__file__).parent / "benchmarks"
+    asked = [sys.executable, "-m", "pytest", str(folder), "--rounds=0"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.strip() == "ERROR: --rounds=0: allowed is 1 or more"
 
 
 @pytest.mark.parametrize("kind", ["class UNet", "denoiser"])

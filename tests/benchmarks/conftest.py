@@ -22,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="every row once, cut down: it runs, and measures nothing")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device=cuda: allowed is cpu, torch sees no GPU here")
+    if config.getoption("--rounds") < 1:
+        raise pytest.UsageError(f"--rounds={config.getoption('--rounds')}: allowed is 1 or more")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ORDER.index(item.path.stem))
 
@@ -36,10 +43,6 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
             print(text, flush=True)
 
     device, quick = torch.device(option("--device")), option("--quick")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise pytest.UsageError("--device=cuda: allowed is cpu, torch sees no GPU here")
-    if option("--rounds") < 1:
-        raise pytest.UsageError(f"--rounds={option('--rounds')}: allowed is 1 or more")
     path = option("--json") or Path(f"outputs/benchmarks{'_quick' if quick else ''}.json")
     table = Table(device, 1 if quick else option("--rounds"), quick, path, say)
     yield table
