@@ -59,15 +59,17 @@ def module(kind: str, width: int, device: torch.device) -> PixelModule:
     return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def autocast(device: torch.device, on: bool = True) -> torch.autocast:
+def autocast(device: torch.device) -> torch.autocast:
     """What the Trainer computes in, weights being cast at every step, as by Lightning."""
-    enabled = on and default_precision(device.type) == "bf16-mixed"
+    enabled = default_precision(device.type) == "bf16-mixed"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
-def loss(module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, u: Tensor) -> Tensor:
-    """Of a training step, given what is drawn for it, in the Trainer's precision."""
-    with autocast(x_0.device):
+def loss(
+    module: PixelModule, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, u: Tensor, cast: bool = True
+) -> Tensor:
+    """Of a training step, given what is drawn for it, in the Trainer's precision or, not `cast`, in float32."""
+    with autocast(x_0.device) if cast else nullcontext():
         return module.loss(x_0, t, eps, module.training_condition(labels, u))
 
 
@@ -104,8 +106,7 @@ def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.devic
         for step in range(steps):
             x_0, labels = loader.batch(step)
             t, eps, u = model.draw(batch, x_0, torch.Generator(device).manual_seed(step))
-            with autocast(device, on=change != "in float32"):
-                value = model.loss(x_0, t, eps, model.training_condition(labels, u))
+            value = loss(model, x_0, labels, t, eps, u, cast=change != "in float32")
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
