@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+from denoiselab.training.tracking import git_state
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
@@ -57,7 +61,18 @@ def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
     assert (faster.median, faster.low, faster.high, faster.reached) == (3.0, 2.0, 8.0, True)  # of 3, 2, 8
     assert (longer.median, longer.low, longer.high, longer.reached) == (3.0, 2.0, 8.0, False)
     assert [row["reached"] for row in json.loads(table.path.read_text())["rows"]] == [True, False]
-    assert "3 times as fast (2 to 8)" in table.markdown().replace("*", "") and "2. a note" in table.markdown()
+    shown = table.markdown().replace("*", "")
+    assert "3 times as fast (2 to 8)" in shown and "at least 3, reached" in shown and "2. a note" in shown
+    assert "3 times as long (2 to 8)" in shown and "at most 2, not reached" in shown
+
+
+def test_the_record_says_what_was_measured_on_what(tmp_path: Path) -> None:
+    table = Table(CPU, rounds=1, quick=False, path=tmp_path / "table.json", part="peers")
+    table.add("start", "", None, None, "", "s", [5.0], goal=None)
+    record = json.loads(table.path.read_text())
+    assert record["part"] == "peers" and record["git"] == git_state(Path(__file__).parent)
+    assert record["packages"]["lightning"] == version("lightning") and record["machine"]["device"]
+    assert datetime.now() - datetime.fromisoformat(record["began"]) < timedelta(minutes=5)
 
 
 def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
@@ -71,7 +86,7 @@ def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
 def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
     table = Table(CPU, rounds=1, quick=True, path=tmp_path / "table.json")
     table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
-    assert table.rows[0].reached is None and table.markdown().startswith("NOT A MEASUREMENT")
+    assert table.rows[0].cells()[-2:] == ["**5** s", ""] and table.markdown().startswith("NOT A MEASUREMENT")
     assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("benchmarks")
     group.addoption("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     group.addoption("--rounds", type=int, default=5, help="how often each way is timed, in turn")
-    group.addoption("--json", type=Path, help="where the table is written: outputs/benchmarks.json, or ..._quick.json")
+    group.addoption("--json", type=Path, help="where the table is written: outputs/benchmarks/DATE_TIME.json")
     group.addoption("--quick", action="store_true", help="every row once, cut down: it runs, and measures nothing")
 
 
@@ -42,9 +43,10 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
         with capture.global_and_fixture_disabled():
             print(text, flush=True)
 
-    device, quick = torch.device(option("--device")), option("--quick")
-    path = option("--json") or Path(f"outputs/benchmarks{'_quick' if quick else ''}.json")
-    table = Table(device, 1 if quick else option("--rounds"), quick, path, say)
+    quick = option("--quick")
+    path = option("--json") or Path(f"outputs/benchmarks/{datetime.now():%Y-%m-%d_%H-%M-%S}.json")
+    rounds = 1 if quick else option("--rounds")
+    table = Table(torch.device(option("--device")), rounds, quick, path, option("-k"), say)
     yield table
     if table.rows:
         say(f"\n\n{table.markdown()}\n\ntable: {path}")

@@ -1,4 +1,4 @@
-"""Other people's loops and pipelines with our network in them, in float32 as they come."""
+"""Other people's loops and pipelines with our network in them, in float32 as they come or, `bf16`, by autocast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from workload import BETAS, CLASSES, T, network, pictures
 
 
-def torchcfm_training(width: int, batch: int, steps: int, device: torch.device) -> Way:
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """What a user of theirs would put around the network."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def torchcfm_training(width: int, batch: int, steps: int, device: torch.device, bf16: bool) -> Way:
     """The training loop of torchcfm's conditional MNIST example, on tensors in memory."""
     from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
@@ -36,7 +41,9 @@ def torchcfm_training(width: int, batch: int, steps: int, device: torch.device) 
             optimizer.zero_grad()
             x1, c = x1.to(device), F.one_hot(y.to(device), CLASSES).float()
             t, xt, ut = matcher.sample_location_and_conditional_flow(torch.randn_like(x1), x1)
-            loss = torch.mean((net(xt, t, c) - ut) ** 2)
+            with autocast(device, bf16):
+                vt = net(xt, t, c)
+            loss = torch.mean((vt - ut) ** 2)
             loss.backward()
             optimizer.step()
             loss.item()  # it prints them
@@ -67,7 +74,9 @@ def lucidrains_diffusion(width: int) -> Any:
     )
 
 
-def lucidrains_training(width: int, batch: int, steps: int, device: torch.device, folder: Path, rounds: int) -> Way:
+def lucidrains_training(
+    width: int, batch: int, steps: int, device: torch.device, folder: Path, rounds: int, bf16: bool
+) -> Way:
     """denoising-diffusion-pytorch's Trainer on a folder of PNGs, which is how it takes its data."""
     from denoising_diffusion_pytorch import Trainer
 
@@ -82,6 +91,8 @@ def lucidrains_training(width: int, batch: int, steps: int, device: torch.device
         train_batch_size=batch,
         train_lr=1e-3,
         train_num_steps=steps,
+        amp=bf16,
+        mixed_precision_type="bf16",
         save_and_sample_every=10**9,
         calculate_fid=False,
         augment_horizontal_flip=False,
@@ -96,20 +107,21 @@ def lucidrains_training(width: int, batch: int, steps: int, device: torch.device
     return run
 
 
-def lucidrains_sampling(width: int, count: int, device: torch.device, steps: int) -> Way:
+def lucidrains_sampling(width: int, count: int, device: torch.device, steps: int, bf16: bool) -> Way:
     """The first `steps` of the T steps of denoising-diffusion-pytorch's DDPM sampler."""
     diffusion = lucidrains_diffusion(width).to(device).eval()
 
     def run() -> Tensor:
         image = torch.randn(count, 1, 28, 28, device=device)
-        for t in reversed(range(T - steps, T)):
-            image, _ = diffusion.p_sample(image, t)
+        with autocast(device, bf16):
+            for t in reversed(range(T - steps, T)):
+                image, _ = diffusion.p_sample(image, t)
         return diffusion.unnormalize(image).cpu()  # type: ignore[no-any-return]
 
     return run
 
 
-def diffusers_sampling(width: int, count: int, device: torch.device, steps: int) -> Way:
+def diffusers_sampling(width: int, count: int, device: torch.device, steps: int, bf16: bool) -> Way:
     """diffusers' DDPMPipeline in so many steps."""
     from diffusers import DDPMPipeline, DDPMScheduler
     from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -126,4 +138,9 @@ def diffusers_sampling(width: int, count: int, device: torch.device, steps: int)
 
     pipeline = DDPMPipeline(Network().eval(), DDPMScheduler(T, *BETAS, clip_sample=False)).to(device)  # type: ignore[attr-defined]
     pipeline.set_progress_bar_config(disable=True)
-    return lambda: pipeline(batch_size=count, num_inference_steps=steps, output_type="np")
+
+    def run() -> None:
+        with autocast(device, bf16):
+            pipeline(batch_size=count, num_inference_steps=steps, output_type="np")
+
+    return run

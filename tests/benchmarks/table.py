@@ -7,17 +7,22 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from denoiselab.files import write_atomically
+from denoiselab.training.tracking import git_state
 from denoiselab.training.trainer import default_precision
 
 T = TypeVar("T")
 AT_MOST = ("times as long", "s")  # quantities of which less is better
+PACKAGES = ("torch", "lightning", "wandb", "diffusers", "accelerate", "torchcfm", "denoising-diffusion-pytorch")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Row:
         against: what it is compared with; "" for ours alone.
         ours, theirs: how much of it a second, medians over the rounds; of a limit the most.
         unit: of both.
-        quantity: what median, low and high are of: "times as fast", "times as long", "share" or "s".
+        quantity: what median, low and high are of: "times as fast", "times as long", "of that rate" or "s".
         median, low, high: over the rounds, each of which pairs ours with theirs.
         goal: the median that is hoped for on this device, or None.
         reached: whether it is; None without a goal, without a measurement, or on another machine than it is meant for.
@@ -52,10 +57,19 @@ class Row:
     def cells(self) -> list[str]:
         """As the table shows it."""
         ours, theirs = ("" if each is None else f"{each:.4g}" for each in (self.ours, self.theirs))
-        spread = f"**{self.median:.3g}** {self.quantity} ({self.low:.3g} to {self.high:.3g})"
+        spread = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
         reached = {True: ", reached", False: ", not reached", None: ""}[self.reached]
-        goal = "" if self.goal is None else f"{self.goal:g}{reached}"
-        return [self.name, self.against, ours, theirs, self.unit, spread, goal]
+        bound = "at most" if self.quantity in AT_MOST else "at least"
+        goal = "" if self.goal is None else f"{bound} {self.goal:g}{reached}"
+        return [
+            self.name,
+            self.against,
+            ours,
+            theirs,
+            self.unit,
+            f"**{self.median:.3g}** {self.quantity}{spread}",
+            goal,
+        ]
 
 
 HEADER = ["", "what", "against", "ours", "reference", "", "median (range)", "goal"]
@@ -69,15 +83,31 @@ class Table:
         rounds: how often each way is timed.
         quick: whether sizes are cut down, so that nothing is measured.
         path: of the JSON.
+        part: what -k asked for; "" where that is all rows.
         say: prints a line.
     """
 
     def __init__(
-        self, device: torch.device, rounds: int, quick: bool, path: Path, say: Callable[[str], None] = print
+        self,
+        device: torch.device,
+        rounds: int,
+        quick: bool,
+        path: Path,
+        part: str = "",
+        say: Callable[[str], None] = print,
     ) -> None:
         self.device, self.rounds, self.quick, self.path, self.say = device, rounds, quick, path, say
         self.rows: list[Row] = []
         self.machine = machine(device)
+        self.record: dict[str, Any] = {
+            "began": f"{datetime.now():%Y-%m-%d %H:%M}",
+            "git": git_state(Path(__file__).parent),
+            "part": part,
+            "quick": quick,
+            "rounds": rounds,
+            "machine": self.machine,
+            "packages": packages(),
+        }
         # Whether the goals are of such a machine.
         self.meant = self.machine["threads"] == 2 if device.type == "cpu" else "H100" in self.machine["device"]
 
@@ -122,15 +152,15 @@ class Table:
     ) -> None:
         """The row of values of a quantity, one from each round."""
         median, low, high = statistics.median(values), min(values), max(values)
-        reached = None
-        if goal is not None and self.meant and not self.quick:
+        goal, reached = None if self.quick else goal, None
+        if goal is not None and self.meant:
             reached = median <= goal if quantity in AT_MOST else median >= goal
         row = Row(name, against, ours, theirs, unit, quantity, median, low, high, goal, reached, note)
         self.rows.append(row)
         self.say(" | ".join(filter(None, [*row.cells(), row.note])))
-        record = {"quick": self.quick, "rounds": self.rounds, "machine": self.machine}
         with write_atomically(self.path) as temporary:
-            temporary.write_text(json.dumps(record | {"rows": [asdict(row) for row in self.rows]}, indent=1) + "\n")
+            rows = {"rows": [asdict(row) for row in self.rows]}
+            temporary.write_text(json.dumps(self.record | rows, indent=1) + "\n")
 
     def markdown(self) -> str:
         """The table, its notes, and what it was measured on."""
@@ -142,7 +172,8 @@ class Table:
             f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
         ]
         notes = [f"{number}. {row.note}" for number, row in numbered if row.note]
-        how = f"{self.rounds} rounds after one to warm up; " + ", ".join(f"{k} {v}" for k, v in self.machine.items())
+        described = ", ".join(f"{key} {value}" for key, value in (self.machine | self.record["packages"]).items())
+        how = f"rounds after one to warm up: {self.rounds}; {described}"
         warning = ["NOT A MEASUREMENT: --quick cuts every row down to see that it runs.", ""] if self.quick else []
         return "\n".join([*warning, *shown, "", *notes, "", how])
 
@@ -157,13 +188,24 @@ def machine(device: torch.device) -> dict[str, Any]:
         "load before": round(os.getloadavg()[0], 2),  # of other work
         "precision of training": default_precision(device.type),
         "float32 convolutions in TF32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
-        "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
+def packages() -> dict[str, str]:
+    """Versions of what is timed, ours and the peers, as far as they are installed."""
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
 def _processor() -> str:
+    """Its name, family and model, as a virtual machine's name may say little."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    first = cpuinfo.read_text().split("\n\n")[0] if cpuinfo.exists() else ""
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    if "model name" not in said:
+        return platform.processor()
+    return f"{said['model name']} (family {said.get('cpu family', '?')}, model {said.get('model', '?')})"

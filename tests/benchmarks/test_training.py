@@ -40,4 +40,4 @@ def test_training(kind: str, table: Table, tmp_path: Path) -> None:
     shares = [flops / taken / limit for taken in seconds["ours"]]
     rate, limit = flops / statistics.median(seconds["ours"]) / 1e12, limit / 1e12
     goal, note = table.goal(cpu=0.75, cuda=0.3), f"{flops / count / 1e9:.3g} GFLOP an image, counted"
-    table.add(name, "large matrix products", rate, limit, "TFLOP/s", "share", shares, goal, note)
+    table.add(name, "the rate of large matrix products", rate, limit, "TFLOP/s", "of that rate", shares, goal, note)
