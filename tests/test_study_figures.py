@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,25 @@ def test_a_study_is_a_picture(tmp_path: Path) -> None:
     study_figure(tmp_path / "quality.png", study(measured_row(1, 20, 3), measured_row(2, 20, 4)))
     with Image.open(tmp_path / "quality.png") as picture:
         assert picture.size == (1800, 600)
+
+
+def test_the_table_says_how_many_times_the_lowest_distance_each_is() -> None:
+    def row(evaluations: int, value: float, drawn: list[float], **settings: Any) -> dict[str, Any]:
+        made = measured_row(1, evaluations, value, **settings)
+        made["frechet_distance"] = made["frechet_distance"] | {"drawn": drawn}
+        return made
+
+    # The second is twice the first in every set drawn, which vary; the third's vary on their own.
+    rows = [row(5, 3.0, [2.0, 4.0]), row(10, 6.0, [4.0, 8.0]), row(20, 6.0, [8.0, 4.0])]
+    other = [row(50, 1.0, [1.0, 1.0], samples=100), measured_row(1, 300, 1)]  # not comparable
+    lines = study_table(study(*rows), [study(*other)]).splitlines()
+    ratios = [re.split("  +", line)[4] for line in lines[:6]]
+    assert ratios == [
+        "times the lowest",
+        "1 (1 to 1)",
+        "2 (2 to 2)",
+        "2 (0 to 6.16)",
+        "-",
+        "-",
+    ]  # of the third 2 +- 1.96 * 2.12
+    assert "times the lowest" not in study_table(study(rows[0], measured_row(1, 300, 1)))

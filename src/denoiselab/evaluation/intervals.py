@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +36,13 @@ def mean_interval(values: Tensor, seed: int, strata: Tensor | None = None, repea
 
 
 def interval(
-    statistic: Callable[[Tensor], float], size: int, seed: int, strata: Tensor | None = None, repeats: int = 25
-) -> dict[str, float]:
+    statistic: Callable[[Tensor], float],
+    size: int,
+    seed: int,
+    strata: Tensor | None = None,
+    repeats: int = 25,
+    keep_drawn: bool = False,
+) -> dict[str, Any]:
     """{"value", "low", "high"} of a statistic of a set that sets of few images bias, such as a distance.
 
     A set drawn by `bootstrap` has fewer different images and so more of the bias: the interval is the value of the
@@ -45,11 +51,15 @@ def interval(
     Args:
         statistic: of the numbers (M,) of those in a set.
         size: of the whole set.
+        keep_drawn: whether the drawn sets' values are there too, "drawn". Of two sets of one size and strata the same
+            numbers are drawn, so their values are pairs (a paired bootstrap), and what noise the two have in common
+            leaves no uncertainty in how they compare.
     """
     value = statistic(torch.arange(size))
     values = [statistic(drawn) for drawn in bootstrap(size, seed, strata, repeats)]
     half = NORMAL * float(torch.tensor(values, dtype=torch.float64).std())
-    return {"value": value, "low": max(value - half, 0.0), "high": value + half}
+    found: dict[str, Any] = {"value": value, "low": max(value - half, 0.0), "high": value + half}
+    return found | {"drawn": values} if keep_drawn else found
 
 
 def bootstrap(size: int, seed: int, strata: Tensor | None, repeats: int) -> Iterator[Tensor]:

@@ -131,6 +131,7 @@ class Evaluator:
         """What is measured of samples (B, 1, 28, 28), uint8 or float in [0, 1].
 
         Every measure is {"value", "low", "high"}: intervals are of the samples drawn, the test set being what it is.
+        The distance has "drawn" too, see `interval`.
 
         Args:
             labels: (B,) the digit that each was asked to show, or None where nothing was.
@@ -246,14 +247,14 @@ class Evaluator:
         generated = features(self.features, images)
         near = Neighbourhoods(self.real["reference"], generated, NEIGHBOURS, self._radii)
 
-        def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
+        def measured(statistic: Callable[[Tensor], float], keep_drawn: bool = False) -> dict[str, Any]:
             if not bounds:
                 return {"value": statistic(torch.arange(len(images)))}
-            return interval(statistic, len(images), self.seed, strata)
+            return interval(statistic, len(images), self.seed, strata, keep_drawn=keep_drawn)
 
         found: dict[str, Any] = {
             "samples": len(images),
-            "frechet_distance": measured(lambda drawn: self._distance(generated[drawn])),
+            "frechet_distance": measured(lambda drawn: self._distance(generated[drawn]), keep_drawn=True),
             "precision": share_interval(near.precision()),
             "recall": measured(near.recall),
             "density": mean_interval(near.density(), self.seed, strata),

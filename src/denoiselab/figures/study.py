@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 from denoiselab.figures.quality import Curve, quality_figure
@@ -14,8 +14,12 @@ from denoiselab.figures.quality import Curve, quality_figure
 # What may be a study's axis, the first of those that have as many values; what is drawn; and what is in its table.
 AXES = {"epoch": "epoch", "guidance_scale": "guidance scale", "evaluations": "network evaluations", "lever": "lever"}
 PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
+RATIO = "times_the_lowest"  # distance
 COLUMNS = (
-    *PANELS,
+    "frechet_distance",
+    RATIO,
+    "accuracy",
+    "coverage",
     "levelled_accuracy",
     "colour_accuracy",
     "precision",
@@ -163,8 +167,11 @@ def _word(name: str, value: Any) -> str:
 
 
 def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> str:
-    """What `study_figure` draws as text: a line for each row and each floor, and the seeds behind it."""
-    merged = over_seeds([row for each in (study, *beside) for row in each["rows"]])
+    """What `study_figure` draws as text: a line for each row and each floor, and the seeds behind it.
+
+    Beside the distance it says how many times the lowest one it is, see `_ratios`.
+    """
+    merged = _ratios(over_seeds([row for each in (study, *beside) for row in each["rows"]]))
     columns = [name for name in COLUMNS if any(name in row for row in merged)]
     lines = [["", "samples", "seeds", *(name.replace("_", " ") for name in columns)]]
     axis, labels = _labelled(merged)
@@ -182,6 +189,29 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
+
+
+def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, those of them that compare with RATIO: how many times the lowest Fréchet distance theirs is.
+
+    Those that compare have as many samples, all of digits in turn or all not, so that what was drawn from one and from
+    another are pairs, see `evaluation.intervals.interval`. The lowest of many is a little lower than on other samples.
+    """
+    found = [dict(row) for row in rows]
+    groups: dict[tuple[int, bool], list[dict[str, Any]]] = {}
+    for row in found:
+        distance = row["frechet_distance"]
+        if "drawn" in distance and None not in (distance["value"], *distance["drawn"]):
+            groups.setdefault((row["samples"], "accuracy" in row), []).append(row)
+    largest = max(groups.values(), key=len, default=[])
+    if len(largest) > 1:
+        lowest = min((row["frechet_distance"] for row in largest), key=lambda distance: float(distance["value"]))
+        for row in largest:
+            distance = row["frechet_distance"]
+            ratio = distance["value"] / lowest["value"]
+            half = 1.96 * stdev(a / b for a, b in zip(distance["drawn"], lowest["drawn"], strict=True))
+            row[RATIO] = {"value": ratio, "low": max(ratio - half, 0.0), "high": ratio + half}
+    return found
 
 
 def _cell(measured: Mapping[str, Any] | None) -> str:
