@@ -111,9 +111,8 @@ def last_val_loss(directory: Path) -> float | None:
 def recipe(config: Mapping[str, Any]) -> str:
     """A digest of all that decides what a run of train.py learns, but its seed: runs that share it have one recipe."""
     trainer = {name: config["trainer"][name] for name in ("max_epochs", "devices", "num_nodes", "precision")}
-    gone = ("coupling", "independent")  # of an earlier version, whose name for all that there is now it is
     parts = {
-        "model": {name: value for name, value in config["model"].items() if (name, value) != gone},
+        "model": config["model"],
         "schedule": config["schedule"],
         "data": {name: value for name, value in config["data"].items() if name not in ("root", "download")},
         "ema": config["callbacks"]["ema"],

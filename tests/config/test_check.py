@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -357,30 +356,11 @@ def test_resume_allows_another_trainer_only(run: Path) -> None:
         )
 
 
-def test_resume_takes_a_config_of_before_there_were_guidance_intervals(run: Path) -> None:
-    path = run / "config.yaml"
-    without = path.read_text().replace("    guidance_interval: null\n", "")
-    assert "guidance_interval" not in without and without != path.read_text()
-    path.write_text(without)
-    assert "guidance_interval" not in checked(f"resume={run}")["callbacks"]["samples"]
-
-
 def test_resume_names_what_is_missing(tmp_path: Path, run: Path) -> None:
     assert answer(f"resume={tmp_path}") == f"resume={tmp_path}: allowed is a run directory, and this has no config.yaml"
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.unlink()
     assert answer(f"resume={run}") == f"resume={run}: nothing to resume, {checkpoint} is missing"
-
-
-@pytest.mark.parametrize(("scale", "scales"), [(5.0, [5.0]), (None, None)])
-def test_a_run_from_when_quality_had_one_guidance_scale_goes_on(run: Path, scale: Any, scales: Any) -> None:
-    saved = yaml.safe_load((run / "config.yaml").read_text())
-    del saved["callbacks"]["quality"]["guidance_scales"], saved["lever"]
-    saved["callbacks"]["quality"]["guidance_scale"] = scale
-    (run / "config.yaml").write_text(yaml.safe_dump(saved))
-    config = checked(f"resume={run}")
-    assert config["callbacks"]["quality"]["guidance_scales"] == scales and config["lever"] == "none"
-    assert same_config(config, run)
 
 
 def test_a_run_is_the_same_whatever_precision_auto_stood_for_when_it_began(run: Path) -> None:
@@ -393,13 +373,6 @@ def test_a_run_is_the_same_whatever_precision_auto_stood_for_when_it_began(run: 
         asked = {**config, "trainer": {**config["trainer"], "precision": precision}}
         assert same_config(asked, run) == same
         assert not same or going_on(asked, run) == config
-
-
-def test_a_run_from_before_denoising_was_measured_goes_on(run: Path) -> None:
-    saved = yaml.safe_load((run / "config.yaml").read_text())
-    del saved["callbacks"]["denoising"], saved["trainer"]["evaluated_images"]
-    (run / "config.yaml").write_text(yaml.safe_dump(saved))
-    assert checked(f"resume={run}")["trainer"]["evaluated_images"] is None
 
 
 @pytest.mark.parametrize("text", ["", "3", "a: [1", "nme: x", "model: 3", "seed: x", "{}", "callbacks: {samples: 1}"])

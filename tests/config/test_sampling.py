@@ -458,33 +458,6 @@ def test_a_run_is_repeated_as_it_was(recorded: tuple[Path, dict[str, Any]]) -> N
     assert elsewhere == config | {"max_batch": 4, "logger": {}, "fabric": config["fabric"] | {"devices": 2}}
 
 
-def test_a_run_of_an_earlier_version_is_repeated_and_gone_on_with(words: dict[str, list[str]], tmp_path: Path) -> None:
-    """Its run.json lacks the keys that came later."""
-    config = checked(*words["class"], "edit.steps=[3]", "backbone.dtype=fp32")
-    before = {key: value for key, value in config.items() if not key.startswith("guidance")}
-    before["edit"] = {key: value for key, value in config["edit"].items() if key != "shift"}
-    before["backbone"] = {key: value for key, value in config["backbone"].items() if key != "dtype"}
-    save_record(tmp_path / "run.json", {"config": before, "inputs": input_files(config), "images": {}})
-    assert checked(f"from_run={tmp_path}") == config
-    same_run(config, tmp_path)
-    for key in ("guidance_rescale=0.5", "edit.shift=3.0", "backbone.dtype=bf16"):
-        other = checked(*words["class"], "edit.steps=[3]", "backbone.dtype=fp32", key)
-        assert line_of(lambda: same_run(other, tmp_path)).startswith(f"{key}: allowed in hydra.run.dir")  # noqa: B023
-
-
-def test_an_anagram_of_an_earlier_version_is_repeated_unless_it_was_the_best_of_several(
-    words: dict[str, list[str]], tmp_path: Path
-) -> None:
-    config = checked(*words["class"], "edit=anagram")
-    for best_of in (1, 4):
-        before = config | {"edit": config["edit"] | {"best_of": best_of}}
-        save_record(tmp_path / "run.json", {"config": before, "inputs": input_files(config), "images": {}})
-        if best_of == 1:
-            assert checked(f"from_run={tmp_path}") == config
-    line = "edit.best_of=4: allowed is 1: the best of several was no better, and was taken out"
-    assert answer(f"from_run={tmp_path}") == line
-
-
 @pytest.mark.parametrize("word", ["seed=8", "edit=blur", "edit.count=3", "backbone.file=best.ckpt", "batch_size=3"])
 def test_a_run_is_not_repeated_otherwise(recorded: tuple[Path, dict[str, Any]], word: str) -> None:
     beside = "allowed beside from_run are hydra, fabric, logger, progress_bar, max_batch, beside"

@@ -333,10 +333,10 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
-    batches = callbacks["ema"].get("bn_batches", 0)
+    batches = callbacks["ema"]["bn_batches"]
     require(batches >= 0, "callbacks.ema.bn_batches", batches, "0 (averaged statistics) or more training batches")
     for name in ("warmup", "bn_batches") if decay is None else ():
-        value = callbacks["ema"].get(name)  # runs of earlier versions have none
+        value = callbacks["ema"][name]
         require(not value, f"callbacks.ema.{name}", value, "of use with a callbacks.ema.decay only")
     _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
@@ -346,7 +346,7 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             if key in asked or min(epochs) < 1:
                 require(inside == epochs, key, epochs, f"epochs from 1 to trainer.max_epochs={last}")
             callback["epochs"] = inside if inside == epochs else sorted({*inside, last})
-    kind, denoising = config["model"]["_target_"].rsplit(".")[-1], callbacks.get("denoising")
+    kind, denoising = config["model"]["_target_"].rsplit(".")[-1], callbacks["denoising"]
     belong = {
         "ClassifierModule": ("classifier",),
         "OneStepModule": ("panels", "denoising", "pure_noise"),
@@ -356,8 +356,7 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     names = ("panels", "denoising", "pure_noise", "samples", "upscaled", "quality", "classifier", "pipeline")
     for name in names:
         mine = name in belong.get(kind, ("samples", "quality"))
-        # Runs made before a callback was there can be gone on with.
-        require(mine or callbacks.get(name) is None, f"callbacks.{name}", "on", "null for this model")
+        require(mine or callbacks[name] is None, f"callbacks.{name}", "on", "null for this model")
     for name, node in (("panels", callbacks["panels"]), ("denoising", denoising)):
         if node:
             path = config["schedule"]["path"]["_target_"].rsplit(".")[-1]
@@ -377,9 +376,9 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
         )
     if callbacks["samples"]:
         _check_samples(config, callbacks["samples"])
-    if callbacks.get("upscaled"):
+    if callbacks["upscaled"]:
         _check_upscaled(config, callbacks["upscaled"])
-    if callbacks.get("quality"):
+    if callbacks["quality"]:
         _check_quality(config, callbacks["quality"])
 
 
@@ -402,14 +401,14 @@ def _check_samples(config: dict[str, Any], samples: dict[str, Any]) -> None:
     guides = bool(classes) or text
     require(guides or scale is None, f"{key}.guidance_scale", scale, "null: this model has no classes to guide by")
     require(scale is None or math.isfinite(scale), f"{key}.guidance_scale", scale, "null (off) or a finite number")
-    interval = samples.get("guidance_interval")  # runs of earlier versions have none
+    interval = samples["guidance_interval"]
     if interval is not None:
         none = f"{key}.guidance_scale is null" if guides else "this model has no classes to guide by"
         require(scale is not None, f"{key}.guidance_interval", interval, f"null: {none}")
         check_interval(f"{key}.guidance_interval", interval)
     asked = "digits" if classes else "prompts" if text else "columns"
     for name in {"digits", "prompts", "columns"} - {asked}:
-        value = samples.get(name)  # runs of earlier versions have no prompts
+        value = samples[name]
         require(value is None, f"{key}.{name}", value, f"null for this model, whose grid has {asked}")
     require(samples["rows"] > 0, f"{key}.rows", samples["rows"], "a positive number")
     if classes:

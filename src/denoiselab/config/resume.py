@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from denoiselab.config.check import ConfigError, check, require
+from denoiselab.config.check import ConfigError, check
 from denoiselab.config.schema import TrainConfig, TrainerConfig
 from denoiselab.files import write_atomically
 
@@ -64,18 +64,8 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _saved(directory: Path) -> Any:
-    """What DIR/config.yaml holds, with the names that things have now."""
-    saved = yaml.safe_load((directory / "config.yaml").read_text()) or {}
-    model = saved.get("model") if isinstance(saved, dict) else None
-    if isinstance(model, dict) and "coupling" in model:
-        coupling = model.pop("coupling")
-        allowed = "independent: pairing noise with pictures made no difference, and was taken out"
-        require(coupling == "independent", "model.coupling", coupling, allowed)
-    quality = saved["callbacks"].get("quality") if isinstance(saved, dict) and saved.get("callbacks") else None
-    if quality and "guidance_scale" in quality:
-        scale = quality.pop("guidance_scale")
-        quality["guidance_scales"] = None if scale is None else [scale]
-    return saved
+    """What DIR/config.yaml holds."""
+    return yaml.safe_load((directory / "config.yaml").read_text()) or {}
 
 
 def _trainer_keys() -> list[str]:
@@ -84,23 +74,16 @@ def _trainer_keys() -> list[str]:
 
 def same_config(config: dict[str, Any], directory: Path) -> bool:
     """Whether DIR/config.yaml is this config, of which trainer.precision=auto is what the run began with."""
-    saved = {"lever": "none", **_saved(directory)}
+    saved = _saved(directory)
     if config["trainer"]["precision"] == "auto":
-        saved["trainer"] = {**saved["trainer"], "precision": "auto"}
-    return bool(_without_nulls(saved) == _without_nulls({**config, "resume": None}))
+        saved["trainer"]["precision"] = "auto"
+    return bool(saved == {**config, "resume": None})
 
 
 def going_on(config: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The same config, see `same_config`, to go on with the run in DIR, in the precision that it began in."""
     precision = _saved(directory)["trainer"]["precision"]
     return {**config, "resume": str(directory), "trainer": {**config["trainer"], "precision": precision}}
-
-
-def _without_nulls(node: Any) -> Any:
-    """A key that is new since a run began, and off, makes no difference."""
-    if isinstance(node, dict):
-        return {name: _without_nulls(each) for name, each in node.items() if each is not None}
-    return node
 
 
 def save_config(config: dict[str, Any], directory: Path) -> None:

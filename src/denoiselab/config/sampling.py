@@ -38,8 +38,7 @@ MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not f
 LARGE = 2**28  # bytes of weights that are not digested for a run's record
 DIGIT = 28  # pixels of a side
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
-# What runs without these keys were made with.
-EARLIER: dict[str, Any] = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0, "beside": []}
+OFF = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
 
 
 def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -79,25 +78,13 @@ def _check_targets(config: dict[str, Any]) -> None:
 
 
 def read_record(directory: Path, key: str) -> dict[str, Any]:
-    """run.json of a run directory of sample.py, with the keys that it lacks where an earlier version wrote it."""
+    """run.json of a run directory of sample.py."""
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())
-        edit, backbone = record["config"]["edit"], record["config"].get("backbone", {})
-        edit["name"], record["images"], record["inputs"]
+        record["config"]["edit"]["name"], record["images"], record["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{key}={directory}: allowed is a run directory of sample.py, with a run.json") from error
-    record["config"] = EARLIER | record["config"]
-    if edit["name"] == "generate":
-        edit.setdefault("shift", 1.0)
-    best_of = edit.pop("best_of", 1)
-    require(best_of == 1, "edit.best_of", best_of, "1: the best of several was no better, and was taken out")
-    if "path" in backbone:
-        backbone.setdefault("guidance_scale", None)
-    if "run" in backbone:
-        backbone.setdefault("dtype", "fp32")
-    if "generate" in backbone.get("prompts", {}):
-        backbone["prompts"].setdefault("evaluate", backbone["prompts"]["generate"])
     return record  # type: ignore[no-any-return]
 
 
@@ -145,8 +132,7 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     indices = time_indices(config)
     backbone, edit = config["backbone"], config["edit"]
     model = _check_backbone(backbone, set(asked), edit)
-    for key in ("guidance_interval", "guidance_rescale"):
-        off = EARLIER[key]
+    for key, off in OFF.items():
         none = model["classes"] == 0 and config[key] != off
         require(not none, key, config[key], f"{off}: this model has no classes to guide by")
     check_solver(config["solver"])
