@@ -74,6 +74,16 @@ def test_a_name_that_is_nothing_is_refused(tmp_path: Path) -> None:
             load_backbone(name, device="cpu")
 
 
+def test_a_setting_that_is_not_the_backbone_s_is_refused(tiny_if: Path, tmp_path: Path) -> None:
+    run(tmp_path, "experiment=class_flow")
+    with pytest.raises(ValueError, match=r"^cache=x: settings of a digit model are dtype$"):
+        load_backbone(tmp_path, device="cpu", cache="x")
+    with pytest.raises(
+        ValueError, match=r"^guidance=3: settings of a text-to-image model are dtype, .*guidance_scale$"
+    ):
+        load_backbone(tiny_if / "stage_1", device="cpu", guidance=3)
+
+
 def test_a_second_stage_without_a_text_encoder_needs_one(tiny_if: Path, tmp_path: Path) -> None:
     stage = shutil.copytree(tiny_if / "stage_2", tmp_path / "if", ignore=shutil.ignore_patterns("text_encoder"))
     with pytest.raises(ValueError, match=r"if: is a stage II without a text encoder; give text_encoder=, its stage I$"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from denoiselab.backbones.embeddings import EmbeddingCache
 
 LAST_CALL = ("truncation", "padding")  # of a tokenizer.json
+# Of DeepFloydSource, for `load_backbone`.
+SETTINGS = ("dtype", "offload", "clean_caption", "cache", "import_embeddings", "guidance_scale")
 
 
 class Source(ABC):
@@ -275,6 +277,7 @@ def load_backbone(
     if (path / "pipeline").is_dir():  # a run of a text-to-image model
         path, given = path / "pipeline", str(path / "pipeline")
     if path.suffix == ".ckpt" or (path / "checkpoints").is_dir():
+        _check_settings(settings, ("dtype",), "a digit model")
         return CheckpointBackbone(name, chosen, max_batch, **settings)
     if not path.is_dir() and not (given.startswith("DeepFloyd/") and weights.is_hub(given)):
         raise ValueError(
@@ -284,8 +287,15 @@ def load_backbone(
     second = weights.is_second(given)
     if second and path.is_dir() and text_encoder is None and not (path / "text_encoder").is_dir():
         raise ValueError(f"name={name}: is a stage II without a text encoder; give text_encoder=, its stage I")
+    _check_settings(settings, SETTINGS, "a text-to-image model")
     encoder = None if text_encoder is None else str(text_encoder)
     source = DeepFloydSource(given, given, encoder, revision, revision, **settings, prefix="")
     source.check(chosen, second, network)
     source.encode(["", *prompts], chosen)
     return source.load(chosen, max_batch, second, noise_level, network)
+
+
+def _check_settings(settings: Mapping[str, Any], allowed: Sequence[str], kind: str) -> None:
+    for name, value in settings.items():
+        if name not in allowed:
+            raise ValueError(f"{name}={value}: settings of {kind} are {', '.join(allowed)}")
