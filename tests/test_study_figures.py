@@ -23,7 +23,10 @@ def measured_row(scale: float, evaluations: int, distance: float, **settings: An
 
 def study(*rows: dict[str, Any]) -> dict[str, Any]:
     one = {name: {"value": 0.5} for name in ("frechet_distance", "accuracy", "coverage")}
-    floors = {"train_subset": {"samples": 1000, **one}, "test": {"samples": 10_000, "accuracy": {"value": 0.997}}}
+    floors = {
+        "train_subset": {"samples": 1000, "balanced": True, **one},
+        "test": {"samples": 10_000, "accuracy": {"value": 0.997}},
+    }
     return {"rows": list(rows), "floors": floors}
 
 
@@ -175,23 +178,19 @@ def test_a_study_is_a_picture(tmp_path: Path) -> None:
         assert picture.size == (1800, 600)
 
 
-def test_the_table_says_how_many_times_the_lowest_distance_each_is() -> None:
+def test_the_table_says_how_far_above_the_lowest_distance_each_is() -> None:
     def row(evaluations: int, value: float, drawn: list[float], **settings: Any) -> dict[str, Any]:
         made = measured_row(1, evaluations, value, **settings)
-        made["frechet_distance"] = made["frechet_distance"] | {"drawn": drawn}
+        made["frechet_distance"] = made["frechet_distance"] | {"drawn": drawn, "draws": "abc"}
         return made
 
-    # The second is twice the first in every set drawn, which vary; the third's vary on their own.
-    rows = [row(5, 3.0, [2.0, 4.0]), row(10, 6.0, [4.0, 8.0]), row(20, 6.0, [8.0, 4.0])]
-    other = [row(50, 1.0, [1.0, 1.0], samples=100), measured_row(1, 300, 1)]  # not comparable
-    lines = study_table(study(*rows), [study(*other)]).splitlines()
-    ratios = [re.split("  +", line)[4] for line in lines[:6]]
-    assert ratios == [
-        "times the lowest",
-        "1 (1 to 1)",
-        "2 (2 to 2)",
-        "2 (0 to 6.16)",
-        "-",
-        "-",
-    ]  # of the third 2 +- 1.96 * 2.12
-    assert "times the lowest" not in study_table(study(rows[0], measured_row(1, 300, 1)))
+    # The second is two more than the first in every set drawn, which vary; the third's vary on their own.
+    rows = [row(5, 3.0, [2.0, 4.0]), row(10, 5.0, [4.0, 6.0]), row(20, 5.0, [6.0, 4.0])]
+    rows[2]["frechet_distance"]["value"] = 5.5
+    other = measured_row(1, 300, 9)
+    lines = study_table(study(*rows), [study(other)]).splitlines()
+    above = [re.split("  +", line)[4] for line in lines[:5]]
+    assert above == ["above the lowest", "-", "2 (2 to 2)", "2.5 (-3.04 to 8.04)", "-"]  # 1.96 * stdev of 4 and 0
+    for lowest in (measured_row(1, 300, 1), row(300, 1.0, [1.0, 1.0]) | {"seeds": 3}):
+        lowest["frechet_distance"].pop("draws", None)
+        assert "above the lowest" not in study_table(study(*rows, lowest))

@@ -69,7 +69,7 @@ def evaluate(config: Mapping[str, Any], edit: Evaluate, sampler: Sampler, direct
     run, trained, epoch = training_of(config["backbone"], sampler.backbone)
     about = {
         "model": trained["name"],
-        "lever": trained.get("lever", "none"),
+        "lever": trained["lever"],
         "recipe": recipe(trained),
         "run": run_place(run),
         "training_seed": trained["seed"],

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from denoiselab.evaluation.intervals import bootstrap, interval, mean_interval, share_interval
+from denoiselab.evaluation.fidelity import FrechetDistance
+from denoiselab.evaluation.intervals import (
+    bootstrap,
+    drawn_values,
+    draws_digest,
+    interval,
+    mean_interval,
+    share_interval,
+)
 
 
 def test_the_mean_s_interval_is_nearly_1_96_standard_errors() -> None:
@@ -75,3 +83,26 @@ def test_strata_of_few_make_no_interval_narrow(size: int) -> None:
         found = mean_interval(torch.randn(size, generator=generator), trial, torch.arange(size) % 10, repeats=100)
         ratios.append((found["high"] - found["low"]) / (2 * 1.96 / size**0.5))
     assert 0.85 < sum(ratios) / 30 < 1.1
+
+
+def test_pairs_of_drawn_sets_differ_as_much_as_pairs_of_new_sets_do() -> None:
+    """Distances of two sets that have most of their noise in common, as two solvers' samples do."""
+    generator = torch.Generator().manual_seed(0)
+    to_reference = FrechetDistance(torch.randn(2000, 8, generator=generator))
+    differences, spreads = [], []
+    for trial in range(60):
+        common = torch.randn(200, 8, generator=generator)
+        sets = [scale * common + 0.3 * torch.randn(200, 8, generator=generator) + 0.2 for scale in (1.2, 1.0)]
+        differences.append(to_reference(sets[0]) - to_reference(sets[1]))
+        if trial < 8:
+            drawn = [drawn_values(lambda n, x=x: to_reference(x[n]), 200, 0, None, 40) for x in sets]  # type: ignore[misc]
+            spreads.append(torch.tensor(drawn).diff(dim=0).std())
+    assert float(sum(spreads)) / 8 == pytest.approx(float(torch.tensor(differences).std()), rel=0.2)
+
+
+def test_sets_of_one_size_seed_and_strata_have_the_same_drawn() -> None:
+    strata = torch.arange(100) % 10
+    assert draws_digest(100, 0, strata, 25) == draws_digest(100, 0, strata.clone(), 25)
+    others = [(101, 0, torch.arange(101) % 10, 25), (100, 1, strata, 25), (100, 0, strata.flip(0), 25)]
+    others += [(100, 0, strata, 26), (100, 0, None, 25)]  # type: ignore[list-item]
+    assert draws_digest(100, 0, strata, 25) not in {draws_digest(*other) for other in others}

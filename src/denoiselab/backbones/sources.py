@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from denoiselab.backbones.embeddings import EmbeddingCache
 
 LAST_CALL = ("truncation", "padding")  # of a tokenizer.json
-# Of DeepFloydSource, for `load_backbone`.
-SETTINGS = ("dtype", "offload", "clean_caption", "cache", "import_embeddings", "guidance_scale")
 
 
 class Source(ABC):
@@ -287,7 +285,9 @@ def load_backbone(
     second = weights.is_second(given)
     if second and path.is_dir() and text_encoder is None and not (path / "text_encoder").is_dir():
         raise ValueError(f"name={name}: is a stage II without a text encoder; give text_encoder=, its stage I")
-    _check_settings(settings, SETTINGS, "a text-to-image model")
+    given_here = ("path", "upscaler_path", "text_encoder", "revision", "upscaler_revision", "prefix")
+    others = [field.name for field in fields(DeepFloydSource) if field.name not in given_here]
+    _check_settings(settings, others, "a text-to-image model")
     encoder = None if text_encoder is None else str(text_encoder)
     source = DeepFloydSource(given, given, encoder, revision, revision, **settings, prefix="")
     source.check(chosen, second, network)

@@ -38,7 +38,7 @@ MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not f
 LARGE = 2**28  # bytes of weights that are not digested for a run's record
 DIGIT = 28  # pixels of a side
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
-OFF = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
+PLAIN_GUIDANCE = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
 
 
 def sample_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def check_values(config: dict[str, Any], asked: Iterable[str] = ()) -> None:
     indices = time_indices(config)
     backbone, edit = config["backbone"], config["edit"]
     model = _check_backbone(backbone, set(asked), edit)
-    for key, off in OFF.items():
+    for key, off in PLAIN_GUIDANCE.items():
         none = model["classes"] == 0 and config[key] != off
         require(not none, key, config[key], f"{off}: this model has no classes to guide by")
     check_solver(config["solver"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -36,13 +36,8 @@ def mean_interval(values: Tensor, seed: int, strata: Tensor | None = None, repea
 
 
 def interval(
-    statistic: Callable[[Tensor], float],
-    size: int,
-    seed: int,
-    strata: Tensor | None = None,
-    repeats: int = 25,
-    keep_drawn: bool = False,
-) -> dict[str, Any]:
+    statistic: Callable[[Tensor], float], size: int, seed: int, strata: Tensor | None = None, repeats: int = 25
+) -> dict[str, float]:
     """{"value", "low", "high"} of a statistic of a set that sets of few images bias, such as a distance.
 
     A set drawn by `bootstrap` has fewer different images and so more of the bias: the interval is the value of the
@@ -51,15 +46,31 @@ def interval(
     Args:
         statistic: of the numbers (M,) of those in a set.
         size: of the whole set.
-        keep_drawn: whether the drawn sets' values are there too, "drawn". Of two sets of one size and strata the same
-            numbers are drawn, so their values are pairs (a paired bootstrap), and what noise the two have in common
-            leaves no uncertainty in how they compare.
     """
-    value = statistic(torch.arange(size))
-    values = [statistic(drawn) for drawn in bootstrap(size, seed, strata, repeats)]
-    half = NORMAL * float(torch.tensor(values, dtype=torch.float64).std())
-    found: dict[str, Any] = {"value": value, "low": max(value - half, 0.0), "high": value + half}
-    return found | {"drawn": values} if keep_drawn else found
+    return around(statistic(torch.arange(size)), drawn_values(statistic, size, seed, strata, repeats))
+
+
+def around(value: float, drawn: Sequence[float]) -> dict[str, float]:
+    """{"value", "low", "high"} of a statistic >= 0: its value and 1.96 standard deviations of drawn sets' values."""
+    half = NORMAL * float(torch.tensor(drawn, dtype=torch.float64).std())
+    return {"value": value, "low": max(value - half, 0.0), "high": value + half}
+
+
+def drawn_values(
+    statistic: Callable[[Tensor], float], size: int, seed: int, strata: Tensor | None, repeats: int
+) -> list[float]:
+    """The statistic's values of the sets that `bootstrap` draws."""
+    return [statistic(drawn) for drawn in bootstrap(size, seed, strata, repeats)]
+
+
+def draws_digest(size: int, seed: int, strata: Tensor | None, repeats: int) -> str:
+    """Of what decides which numbers `bootstrap` draws: sets that share it have the same ones drawn.
+
+    So their `drawn_values` are pairs (a paired bootstrap), and noise that two sets have in common largely cancels in
+    the difference.
+    """
+    labels = [] if strata is None else strata.tolist()
+    return hashlib.sha256(repr((size, seed, labels, repeats)).encode()).hexdigest()[:8]
 
 
 def bootstrap(size: int, seed: int, strata: Tensor | None, repeats: int) -> Iterator[Tensor]:

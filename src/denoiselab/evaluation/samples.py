@@ -19,12 +19,20 @@ from torch import Tensor
 from denoiselab.evaluation.cache import cached
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
 from denoiselab.evaluation.fidelity import NEIGHBOURS, FrechetDistance, Neighbourhoods, kth_distances, nearest
-from denoiselab.evaluation.intervals import interval, mean_interval, share_interval
+from denoiselab.evaluation.intervals import (
+    around,
+    drawn_values,
+    draws_digest,
+    interval,
+    mean_interval,
+    share_interval,
+)
 from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 BOUNDS = ("value", "low", "high")  # of an interval
 REAL = 2  # version of what is kept of real images alone; raise it when it is measured otherwise
+DRAWS = 100  # sets drawn for the distance's interval
 FLOORS = 5  # sets of training images that a floor is the median of
 
 
@@ -131,7 +139,7 @@ class Evaluator:
         """What is measured of samples (B, 1, 28, 28), uint8 or float in [0, 1].
 
         Every measure is {"value", "low", "high"}: intervals are of the samples drawn, the test set being what it is.
-        The distance has "drawn" too, see `interval`.
+        The distance has "drawn" too, the values of sets drawn from the samples, and "draws", see `draws_digest`.
 
         Args:
             labels: (B,) the digit that each was asked to show, or None where nothing was.
@@ -247,14 +255,25 @@ class Evaluator:
         generated = features(self.features, images)
         near = Neighbourhoods(self.real["reference"], generated, NEIGHBOURS, self._radii)
 
-        def measured(statistic: Callable[[Tensor], float], keep_drawn: bool = False) -> dict[str, Any]:
+        def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
             if not bounds:
                 return {"value": statistic(torch.arange(len(images)))}
-            return interval(statistic, len(images), self.seed, strata, keep_drawn=keep_drawn)
+            return interval(statistic, len(images), self.seed, strata)
+
+        def distance(numbers: Tensor) -> float:
+            return self._distance(generated[numbers])
+
+        def measured_distance() -> dict[str, Any]:
+            if not bounds:
+                return measured(distance)
+            how = (len(images), self.seed, strata, DRAWS)
+            drawn = drawn_values(distance, *how)
+            pairs = {"draws": draws_digest(*how), "drawn": drawn}
+            return around(distance(torch.arange(len(images))), drawn) | pairs
 
         found: dict[str, Any] = {
             "samples": len(images),
-            "frechet_distance": measured(lambda drawn: self._distance(generated[drawn]), keep_drawn=True),
+            "frechet_distance": measured_distance(),
             "precision": share_interval(near.precision()),
             "recall": measured(near.recall),
             "density": mean_interval(near.density(), self.seed, strata),

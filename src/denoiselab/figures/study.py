@@ -14,10 +14,10 @@ from denoiselab.figures.quality import Curve, quality_figure
 # What may be a study's axis, the first of those that have as many values; what is drawn; and what is in its table.
 AXES = {"epoch": "epoch", "guidance_scale": "guidance scale", "evaluations": "network evaluations", "lever": "lever"}
 PANELS = {"frechet_distance": "Fréchet distance", "accuracy": "accuracy", "coverage": "coverage"}
-RATIO = "times_the_lowest"  # distance
+ABOVE = "above_the_lowest"  # distance
 COLUMNS = (
     "frechet_distance",
-    RATIO,
+    ABOVE,
     "accuracy",
     "coverage",
     "levelled_accuracy",
@@ -86,7 +86,7 @@ def _subsets(studies: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Mapp
     found: dict[tuple[int, bool], Mapping[str, Any]] = {}
     for each in studies:
         subset = each["floors"]["train_subset"]
-        in_turn = subset.get("balanced", any("accuracy" in row for row in each["rows"]))
+        in_turn = subset["balanced"]
         found[subset["samples"], in_turn] = subset
     kinds = Counter(samples for samples, _ in found)
     words = {True: ", digits in turn", False: ", digits as they come"}
@@ -169,9 +169,9 @@ def _word(name: str, value: Any) -> str:
 def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> str:
     """What `study_figure` draws as text: a line for each row and each floor, and the seeds behind it.
 
-    Beside the distance it says how many times the lowest one it is, see `_ratios`.
+    Beside the distance it says how far above the lowest one it is, see `_above_the_lowest`.
     """
-    merged = _ratios(over_seeds([row for each in (study, *beside) for row in each["rows"]]))
+    merged = _above_the_lowest(over_seeds([row for each in (study, *beside) for row in each["rows"]]))
     columns = [name for name in COLUMNS if any(name in row for row in merged)]
     lines = [["", "samples", "seeds", *(name.replace("_", " ") for name in columns)]]
     axis, labels = _labelled(merged)
@@ -191,26 +191,23 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
-def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, those of them that compare with RATIO: how many times the lowest Fréchet distance theirs is.
+def _above_the_lowest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, those of them that compare with the lowest Fréchet distance with ABOVE, the difference to it.
 
-    Those that compare have as many samples, all of digits in turn or all not, so that what was drawn from one and from
-    another are pairs, see `evaluation.intervals.interval`. The lowest of many is a little lower than on other samples.
+    Those compare for which the same numbers of samples were drawn, see `evaluation.intervals.draws_digest`: its
+    interval is 1.96 standard deviations of the differences of the drawn sets to each side. The bias of their number,
+    which drawn sets have more of, is in both and cancels. Rows merged over seeds have none. The lowest of many is a
+    little lower than it would be on other samples.
     """
     found = [dict(row) for row in rows]
-    groups: dict[tuple[int, bool], list[dict[str, Any]]] = {}
+    measured = [row["frechet_distance"] for row in found if row["frechet_distance"]["value"] is not None]
+    lowest: Mapping[str, Any] = min(measured, key=lambda distance: float(distance["value"]), default={})
     for row in found:
         distance = row["frechet_distance"]
-        if "drawn" in distance and None not in (distance["value"], *distance["drawn"]):
-            groups.setdefault((row["samples"], "accuracy" in row), []).append(row)
-    largest = max(groups.values(), key=len, default=[])
-    if len(largest) > 1:
-        lowest = min((row["frechet_distance"] for row in largest), key=lambda distance: float(distance["value"]))
-        for row in largest:
-            distance = row["frechet_distance"]
-            ratio = distance["value"] / lowest["value"]
-            half = 1.96 * stdev(a / b for a, b in zip(distance["drawn"], lowest["drawn"], strict=True))
-            row[RATIO] = {"value": ratio, "low": max(ratio - half, 0.0), "high": ratio + half}
+        if "draws" in lowest and distance is not lowest and distance.get("draws") == lowest["draws"]:
+            difference = distance["value"] - lowest["value"]
+            half = 1.96 * stdev(a - b for a, b in zip(distance["drawn"], lowest["drawn"], strict=True))
+            row[ABOVE] = {"value": difference, "low": difference - half, "high": difference + half}
     return found
 
 
