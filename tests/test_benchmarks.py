@@ -15,11 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from denoiselab.training.tracking import git_state
-
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
 import ours
+import peers
 import references
 from table import Table
 from timing import Figures, timed
@@ -62,17 +61,28 @@ def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
     assert (longer.median, longer.low, longer.high, longer.reached) == (3.0, 2.0, 8.0, False)
     assert [row["reached"] for row in json.loads(table.path.read_text())["rows"]] == [True, False]
     shown = table.markdown().replace("*", "")
-    assert "3 times as fast (2 to 8)" in shown and "at least 3, reached" in shown and "2. a note" in shown
-    assert "3 times as long (2 to 8)" in shown and "at most 2, not reached" in shown
+    assert "3.00 times as fast (2.00 to 8.00)" in shown and "at least 3, reached" in shown and "2: a note" in shown
+    assert "3.00 times as long (2.00 to 8.00)" in shown and "at most 2, not reached" in shown
 
 
 def test_the_record_says_what_was_measured_on_what(tmp_path: Path) -> None:
-    table = Table(CPU, rounds=1, quick=False, path=tmp_path / "table.json", part="peers")
+    table = Table(CPU, rounds=1, quick=False, path=tmp_path / "table.json", words=["-k", "peers"])
     table.add("start", "", None, None, "", "s", [5.0], goal=None)
     record = json.loads(table.path.read_text())
-    assert record["part"] == "peers" and record["git"] == git_state(Path(__file__).parent)
-    assert record["packages"]["lightning"] == version("lightning") and record["machine"]["device"]
+    assert record["words"] == ["-k", "peers"] and set(record["git"]) in (set(), {"commit", "branch", "dirty"})
+    assert record["packages"]["lightning"] == version("lightning")
+    assert record["packages"]["torch"] == torch.__version__
+    assert record["machine"]["threads"] == torch.get_num_threads() and record["machine"]["device"]
     assert datetime.now() - datetime.fromisoformat(record["began"]) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_peer_s_network_computes_in_the_precision_that_its_row_says(bf16: bool) -> None:
+    net, seen = peers.TimeUNet(WIDTH, bf16).eval(), []
+    layer = next(each for each in net.modules() if isinstance(each, nn.Conv2d))
+    layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    answer = net(torch.randn(BATCH, 1, 28, 28), torch.arange(BATCH))
+    assert seen == [torch.bfloat16 if bf16 else torch.float32] and answer.dtype == torch.float32
 
 
 def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
@@ -86,7 +96,7 @@ def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
 def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
     table = Table(CPU, rounds=1, quick=True, path=tmp_path / "table.json")
     table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
-    assert table.rows[0].cells()[-2:] == ["**5** s", ""] and table.markdown().startswith("NOT A MEASUREMENT")
+    assert table.rows[0].cells()[-2:] == ["**5.00** s", ""] and table.markdown().startswith("NOT A MEASUREMENT")
     assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
 
 
@@ -98,7 +108,7 @@ def test_a_wrong_option_is_answered_in_a_line() -> None:
     assert done.stderr.strip() == "ERROR: --rounds=0: allowed is 1 or more"
 
 
-@pytest.mark.parametrize("kind", ["class UNet", "denoiser"])
+@pytest.mark.parametrize("kind", ["class UNet", "time UNet", "denoiser"])
 def test_ours_trains_on_the_reference_s_loss(kind: str) -> None:
     net, module = network(kind, WIDTH), ours.module(kind, WIDTH, CPU)
     x_0, labels = torch.rand(BATCH, 1, 28, 28), digits(BATCH, CPU)

@@ -46,7 +46,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     quick = option("--quick")
     path = option("--json") or Path(f"outputs/benchmarks/{datetime.now():%Y-%m-%d_%H-%M-%S}.json")
     rounds = 1 if quick else option("--rounds")
-    table = Table(torch.device(option("--device")), rounds, quick, path, option("-k"), say)
+    table = Table(torch.device(option("--device")), rounds, quick, path, request.config.invocation_params.args, say)
     yield table
     if table.rows:
         say(f"\n\n{table.markdown()}\n\ntable: {path}")

@@ -1,4 +1,7 @@
-"""Other people's loops and pipelines with our network in them, in float32 as they come or, `bf16`, by autocast."""
+"""Other people's loops and pipelines with our network in them, in float32 as they come or in bf16.
+
+`bf16` is a line of their users': autocast around the network or, in denoising-diffusion-pytorch's Trainer, its `amp`.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,6 @@ from timing import Way
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from workload import BETAS, CLASSES, T, network, pictures
-
-
-def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """What a user of theirs would put around the network."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def torchcfm_training(width: int, batch: int, steps: int, device: torch.device, bf16: bool) -> Way:
@@ -41,7 +39,7 @@ def torchcfm_training(width: int, batch: int, steps: int, device: torch.device, 
             optimizer.zero_grad()
             x1, c = x1.to(device), F.one_hot(y.to(device), CLASSES).float()
             t, xt, ut = matcher.sample_location_and_conditional_flow(torch.randn_like(x1), x1)
-            with autocast(device, bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 vt = net(xt, t, c)
             loss = torch.mean((vt - ut) ** 2)
             loss.backward()
@@ -57,20 +55,23 @@ class TimeUNet(nn.Module):
     channels = out_dim = 1
     self_condition = False
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bf16: bool = False) -> None:
         super().__init__()
-        self.net = network("time UNet", width)
+        self.net, self.bf16 = network("time UNet", width), bf16
 
     def forward(self, x: Tensor, t: Tensor, x_self_cond: None = None) -> Tensor:
-        return self.net(x, (t.expand(len(x)) + 1) / T)  # type: ignore[no-any-return]
+        if not self.bf16:  # so that the Trainer's own setting holds
+            return self.net(x, (t.expand(len(x)) + 1) / T)  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.net(x, (t.expand(len(x)) + 1) / T).float()  # type: ignore[no-any-return]
 
 
-def lucidrains_diffusion(width: int) -> Any:
+def lucidrains_diffusion(width: int, bf16: bool = False) -> Any:
     """denoising-diffusion-pytorch's GaussianDiffusion as time_ddpm trains: eps, linear betas."""
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     return GaussianDiffusion(
-        TimeUNet(width), image_size=28, timesteps=T, objective="pred_noise", beta_schedule="linear"
+        TimeUNet(width, bf16), image_size=28, timesteps=T, objective="pred_noise", beta_schedule="linear"
     )
 
 
@@ -109,13 +110,12 @@ def lucidrains_training(
 
 def lucidrains_sampling(width: int, count: int, device: torch.device, steps: int, bf16: bool) -> Way:
     """The first `steps` of the T steps of denoising-diffusion-pytorch's DDPM sampler."""
-    diffusion = lucidrains_diffusion(width).to(device).eval()
+    diffusion = lucidrains_diffusion(width, bf16).to(device).eval()
 
     def run() -> Tensor:
         image = torch.randn(count, 1, 28, 28, device=device)
-        with autocast(device, bf16):
-            for t in reversed(range(T - steps, T)):
-                image, _ = diffusion.p_sample(image, t)
+        for t in reversed(range(T - steps, T)):
+            image, _ = diffusion.p_sample(image, t)
         return diffusion.unnormalize(image).cpu()  # type: ignore[no-any-return]
 
     return run
@@ -131,16 +131,11 @@ def diffusers_sampling(width: int, count: int, device: torch.device, steps: int,
         @register_to_config
         def __init__(self, sample_size: int = 28, in_channels: int = 1) -> None:
             super().__init__()
-            self.net = TimeUNet(width)
+            self.net = TimeUNet(width, bf16)
 
         def forward(self, x: Tensor, t: Tensor) -> Any:
             return SimpleNamespace(sample=self.net(x, t.to(x.device)))
 
     pipeline = DDPMPipeline(Network().eval(), DDPMScheduler(T, *BETAS, clip_sample=False)).to(device)  # type: ignore[attr-defined]
     pipeline.set_progress_bar_config(disable=True)
-
-    def run() -> None:
-        with autocast(device, bf16):
-            pipeline(batch_size=count, num_inference_steps=steps, output_type="np")
-
-    return run
+    return lambda: pipeline(batch_size=count, num_inference_steps=steps, output_type="np")

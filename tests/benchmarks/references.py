@@ -10,13 +10,18 @@ import torch.nn.functional as F
 from timing import Way
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from workload import CLASSES, DROPOUT, SIGMA, digits, network, pictures
+from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
 
 
 def loss(kind: str, net: nn.Module, x_0: Tensor, labels: Tensor, t: Tensor, eps: Tensor, kept: Tensor) -> Tensor:
-    """Of the class UNet by flow matching, its class dropped where it is not kept, (B,); or of the denoiser."""
+    """Of the class UNet by flow matching, its class dropped where it is not kept, (B,); of the denoiser; or of the time
+    UNet by DDPM, t being 1 to T.
+    """
     if kind == "denoiser":
         return F.mse_loss(net(x_0 + SIGMA * eps), x_0)
+    if kind == "time UNet":
+        abar = (1 - torch.linspace(*BETAS, T, device=t.device)).cumprod(0)[t - 1][:, None, None, None]
+        return F.mse_loss(net(abar.sqrt() * x_0 + (1 - abar).sqrt() * eps, t / T), eps)
     c = F.one_hot(labels, CLASSES).float() * kept[:, None]
     x_t = (1 - t[:, None, None, None]) * x_0 + t[:, None, None, None] * eps
     return F.mse_loss(net(x_t, t, c), eps - x_0)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
+import denoiselab
 from denoiselab.files import write_atomically
 from denoiselab.training.tracking import git_state
 from denoiselab.training.trainer import default_precision
@@ -35,7 +36,7 @@ class Row:
         ours, theirs: how much of it a second, medians over the rounds; of a limit the most.
         unit: of both.
         quantity: what median, low and high are of: "times as fast", "times as long", "of that rate" or "s".
-        median, low, high: over the rounds, each of which pairs ours with theirs.
+        median, low, high: over the rounds, each of which pairs ours with theirs; a limit is the most of all rounds.
         goal: the median that is hoped for on this device, or None.
         reached: whether it is; None without a goal, without a measurement, or on another machine than it is meant for.
         note: what a reader has to know.
@@ -57,22 +58,15 @@ class Row:
     def cells(self) -> list[str]:
         """As the table shows it."""
         ours, theirs = ("" if each is None else f"{each:.4g}" for each in (self.ours, self.theirs))
-        spread = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
+        spread = "" if self.low == self.high else f" ({self.low:#.3g} to {self.high:#.3g})"
         reached = {True: ", reached", False: ", not reached", None: ""}[self.reached]
         bound = "at most" if self.quantity in AT_MOST else "at least"
         goal = "" if self.goal is None else f"{bound} {self.goal:g}{reached}"
-        return [
-            self.name,
-            self.against,
-            ours,
-            theirs,
-            self.unit,
-            f"**{self.median:.3g}** {self.quantity}{spread}",
-            goal,
-        ]
+        measured = f"**{self.median:#.3g}** {self.quantity}{spread}"
+        return [self.name, self.against, f"{ours} {self.unit}" if ours else "", theirs, measured, goal]
 
 
-HEADER = ["", "what", "against", "ours", "reference", "", "median (range)", "goal"]
+HEADER = ["", "what", "against", "ours", "reference", "median of the rounds' ratios (range)", "goal"]
 
 
 class Table:
@@ -83,7 +77,7 @@ class Table:
         rounds: how often each way is timed.
         quick: whether sizes are cut down, so that nothing is measured.
         path: of the JSON.
-        part: what -k asked for; "" where that is all rows.
+        words: of the command line, which say whether a part of the rows was asked for.
         say: prints a line.
     """
 
@@ -93,7 +87,7 @@ class Table:
         rounds: int,
         quick: bool,
         path: Path,
-        part: str = "",
+        words: Sequence[str] = (),
         say: Callable[[str], None] = print,
     ) -> None:
         self.device, self.rounds, self.quick, self.path, self.say = device, rounds, quick, path, say
@@ -101,8 +95,8 @@ class Table:
         self.machine = machine(device)
         self.record: dict[str, Any] = {
             "began": f"{datetime.now():%Y-%m-%d %H:%M}",
-            "git": git_state(Path(__file__).parent),
-            "part": part,
+            "git": git_state(Path(denoiselab.__file__).parent),
+            "words": list(words),
             "quick": quick,
             "rounds": rounds,
             "machine": self.machine,
@@ -171,7 +165,10 @@ class Table:
         shown = [
             f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
         ]
-        notes = [f"{number}. {row.note}" for number, row in numbered if row.note]
+        noted: dict[str, list[str]] = {}
+        for number, row in numbered:
+            noted.setdefault(row.note, []).append(str(number))
+        notes = [f"{', '.join(numbers)}: {note}" for note, numbers in noted.items() if note]
         described = ", ".join(f"{key} {value}" for key, value in (self.machine | self.record["packages"]).items())
         how = f"rounds after one to warm up: {self.rounds}; {described}"
         warning = ["NOT A MEASUREMENT: --quick cuts every row down to see that it runs.", ""] if self.quick else []
@@ -193,12 +190,12 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of what is timed, ours and the peers, as far as they are installed."""
+    """Versions of what is timed, of ours and of peers, as far as they are installed."""
     versions = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    return versions
+    return versions | {"torch": torch.__version__}  # with its build
 
 
 def _processor() -> str:

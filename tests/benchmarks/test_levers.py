@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import ours
 import pytest
+import torch
 from table import Table
 from timing import Maker, timed
 
@@ -20,10 +22,11 @@ def test_step(table: Table) -> None:
     seconds = timed(ways, table.rounds)
     for change in changes:
         name = f"our training step in a bare loop, class UNet, D = {width}, batch {batch}"
-        table.compare(name, f"the same {change}", seconds, "", change, batch * steps)
+        note = ours.differences("class UNet", width, batch, table.device) if change == "in float32" else ""
+        table.compare(name, f"the same {change}", seconds, "", change, batch * steps, note=note)
 
 
-def guided(table: Table) -> tuple[str, int, dict[str, object]]:
+def guided(table: Table) -> tuple[str, int, dict[str, Any]]:
     """The guided step with backbone.dtype=auto: its name, images times steps, and `ours.sampling`'s settings."""
     width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, 300), quick=(8, 10, 2))
     made = {"kind": "class UNet", "width": width, "solver": {"name": "euler"}, "steps": steps, "total": 300}
@@ -34,12 +37,16 @@ def guided(table: Table) -> tuple[str, int, dict[str, object]]:
 def test_guided(table: Table) -> None:
     name, images, made = guided(table)
     ways: dict[str, Maker] = {
-        change: partial(ours.sampling, **made, change=change)  # type: ignore[arg-type]
-        for change in ("", *ours.SAMPLING_CHANGES)
+        change: partial(ours.sampling, **made, change=change) for change in ("", *ours.SAMPLING_CHANGES)
     }
     seconds = timed(ways, table.rounds)
+    x = torch.randn(made["count"], 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
+    settings = {name: value for name, value in made.items() if name != "count"}
+    plain = ours.sampler(**settings)(x)
     for change in ours.SAMPLING_CHANGES:
-        table.compare(name, f"the same {change}", seconds, "", change, images)
+        difference = float((ours.sampler(**settings, change=change)(x) - plain).abs().max())
+        note = f"after {made['steps']} steps pixels differ by at most {difference:.1e}"
+        table.compare(name, f"the same {change}", seconds, "", change, images, note=note)
 
 
 def test_compiled(table: Table, tmp_path: Path) -> None:
@@ -56,8 +63,8 @@ def test_compiled(table: Table, tmp_path: Path) -> None:
 
     name, images, made = guided(table)
     ways = {
-        "compiled": partial(ours.sampling, **made, compiled=True),  # type: ignore[arg-type]
-        "ours": partial(ours.sampling, **made),  # type: ignore[arg-type]
+        "compiled": partial(ours.sampling, **made, compiled=True),
+        "ours": partial(ours.sampling, **made),
     }
     seconds = timed(ways, table.rounds)
     table.compare(f"{name}, compiled", "the same uncompiled", seconds, "compiled", "ours", images)
