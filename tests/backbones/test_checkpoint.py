@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 from composing import TINY, checked, load_train
 
 from denoiselab.backbones import load_backbone, load_denoiser
@@ -61,40 +57,6 @@ def test_a_discrete_paths_settings_come_along(tmp_path: Path) -> None:
     denoiser = load_denoiser(run(tmp_path, "model=time_unet", "schedule=ddpm", "schedule.path.T=40"))
     assert isinstance(denoiser.path, DDPM)
     assert torch.equal(denoiser.path.abar, DDPM(40, 1e-4, 0.02).abar)
-
-
-NEWER = (  # keys that the first runs did not have
-    *(("model", name) for name in ("times", "loss_weight")),
-    ("schedule", "path", "zero_terminal_snr"),
-    *(("callbacks", "ema", name) for name in ("warmup", "bn_batches")),
-)
-
-
-def without(config: Any, keys: Sequence[Sequence[str]]) -> Any:
-    config = deepcopy(config)
-    for *above, last in keys:
-        node = config
-        for name in above:
-            node = node[name]
-        del node[last]
-    return config
-
-
-def test_a_run_from_before_the_newer_keys_is_loaded_and_resumed(tmp_path: Path) -> None:
-    words = ("experiment=class_ddpm", "callbacks.ema.decay=0.5")
-    path = run(tmp_path, *words)
-    plain = load_denoiser(path)
-    config = without(checked(*words, *TINY, "logger=none", "data.batch_size=8", "callbacks.samples=null"), NEWER)
-    checkpoint = read_checkpoint(path)
-    torch.save(checkpoint | {"config": without(checkpoint["config"], NEWER)}, path)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    denoiser = load_denoiser(path)
-    assert isinstance(denoiser.path, DDPM) and isinstance(plain.path, DDPM)
-    assert torch.equal(denoiser.path.abar, plain.path.abar)
-    resumed = checked(f"resume={tmp_path}", "trainer.max_epochs=2")
-    load_train().train(resumed, tmp_path, None)
-    after = read_checkpoint(path)
-    assert after["global_step"] == 2 * checkpoint["global_step"] and "times" not in after["config"]["model"]
 
 
 def test_a_single_step_denoiser_is_refused(tmp_path: Path) -> None:

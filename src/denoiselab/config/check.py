@@ -189,7 +189,7 @@ def _check_classifier(config: dict[str, Any]) -> None:
 
 
 def _check_times(times: dict[str, Any] | None) -> None:
-    """None in a run from before there was a choice, or of a model that has none."""
+    """None of a model that has none."""
     if times is None:
         return
     one_of("model.times.law", times["law"], ["uniform", "logit_normal"])
