@@ -59,7 +59,8 @@ def test_a_row_pairs_the_rounds(tmp_path: Path) -> None:
     assert (faster.ours, faster.theirs) == (8.0, 2.0)  # of the medians 1 and 4 seconds
     assert (faster.median, faster.low, faster.high, faster.reached) == (3.0, 2.0, 8.0, True)  # of 3, 2, 8
     assert (longer.median, longer.low, longer.high, longer.reached) == (3.0, 2.0, 8.0, False)
-    assert [row["reached"] for row in json.loads(table.path.read_text())["rows"]] == [True, False]
+    written = json.loads(table.path.read_text())["rows"]
+    assert [(row["reached"], row["values"]) for row in written] == [(True, [3.0, 2.0, 8.0]), (False, [3.0, 2.0, 8.0])]
     shown = table.markdown().replace("*", "")
     assert "3.00 times as fast (2.00 to 8.00)" in shown and "at least 3, reached" in shown and "2: a note" in shown
     assert "3.00 times as long (2.00 to 8.00)" in shown and "at most 2, not reached" in shown
@@ -94,8 +95,10 @@ def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:
 
 
 def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
-    table = Table(CPU, rounds=1, quick=True, path=tmp_path / "table.json")
+    said: list[str] = []
+    table = Table(CPU, rounds=1, quick=True, path=tmp_path / "table.json", say=said.append)
     table.add("start", "", None, None, "", "s", [5.0], goal=8.0)
+    assert said == ["no measurement | start | **5.00** s"]
     assert table.rows[0].cells()[-2:] == ["**5.00** s", ""] and table.markdown().startswith("NOT A MEASUREMENT")
     assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
 
@@ -134,6 +137,29 @@ def test_ours_samples_the_reference_s_pictures(dtype: str | None) -> None:
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-4)
     for other in references.guided_euler(net, x, labels.flip(0), 3, 6, 5.0), x:
         assert float((mine - other).abs().max()) > 1e-3  # so that digits and steps are seen
+
+
+@pytest.mark.parametrize("change", ours.TRAINING_CHANGES)
+def test_a_change_of_training_takes_its_steps(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    seen: list[int] = []
+    loss = ours.loss
+
+    def counted(module: nn.Module, x_0: torch.Tensor, labels: torch.Tensor, *drawn: torch.Tensor, cast: bool) -> object:
+        assert cast == (change != "in float32") and float(x_0.max()) <= 1 and labels.dtype == torch.int64
+        seen.append(len(x_0))
+        return loss(module, x_0, labels, *drawn, cast=cast)
+
+    monkeypatch.setattr(ours, "loss", counted)
+    ours.bare_loop("class UNet", WIDTH, BATCH, 3, CPU, change=change)()
+    assert seen == [BATCH] * 3
+
+
+def test_a_dataloader_decodes_the_pictures_that_are_held() -> None:
+    data = ours.pictures(BATCH, 3)
+    decoded = ours.Decoded(data.train_images, data.train_labels)
+    for index in range(len(decoded)):
+        x, label = decoded[index]
+        assert torch.equal(x, data.train_images[index] / 255) and label == data.train_labels[index]
 
 
 @pytest.mark.parametrize("change", ours.SAMPLING_CHANGES)

@@ -41,7 +41,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(text, flush=True)
+            print(f"\n{text}", end=" ", flush=True)  # pytest's line, the test's name with -v, has no end yet
 
     quick = option("--quick")
     path = option("--json") or Path(f"outputs/benchmarks/{datetime.now():%Y-%m-%d_%H-%M-%S}.json")
@@ -49,4 +49,4 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     table = Table(torch.device(option("--device")), rounds, quick, path, request.config.invocation_params.args, say)
     yield table
     if table.rows:
-        say(f"\n\n{table.markdown()}\n\ntable: {path}")
+        say(f"\n{table.markdown()}\n\ntable: {path}\n")

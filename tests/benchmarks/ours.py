@@ -13,9 +13,12 @@ import lightning as L
 import references
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from timing import Figures, Way, matrix_product_rate, synchronise
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.functional import to_tensor
 from workload import BETAS, CLASSES, DROPOUT, SIGMA, T, digits, network, pictures
 
 from denoiselab.allocator import keep_freed_memory
@@ -40,8 +43,16 @@ from denoiselab.training import (
 from denoiselab.training.modules import PixelModule
 from denoiselab.training.trainer import default_precision
 
-# What test_levers.py compares with.
-TRAINING_CHANGES = ("in float32", "in NCHW", "with Adam unfused", "without kept memory")
+# What test_levers.py compares with; of a training step with the device on which it is a change, None for any.
+TRAINING_CHANGES = {
+    "in float32": None,
+    "in NCHW": None,
+    "with Adam unfused": None,
+    "without kept memory": "cpu",
+    "with pictures that a DataLoader decodes": None,
+    "with noise drawn on the CPU": "cuda",
+    "waiting for every loss": "cuda",
+}
 SAMPLING_CHANGES = ("in float32", "with BatchNorm unfolded", "with two whole branches")
 FLOW, NOISING = RectifiedFlow(), DDPM(T, *BETAS)
 
@@ -83,6 +94,19 @@ def prepare(device: torch.device, kept_memory: bool = True) -> None:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
+class Decoded(Dataset[tuple[Tensor, int]]):
+    """Pictures decoded one by one, as torchvision's MNIST with ToTensor does it."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images[:, 0], labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return to_tensor(Image.fromarray(self.images[index].numpy())), int(self.labels[index])
+
+
 def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.device, change: str = "") -> Way:
     """Our step in a plain loop: what Lightning calls, without Lightning, and with its deterministic kernels.
 
@@ -100,16 +124,20 @@ def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.devic
     optimizer = model.optimizer_settings.build(model.parameters())
     if change == "with Adam unfused":
         optimizer = torch.optim.Adam(model.parameters(), lr=model.optimizer_settings.lr)
-    loader = StepLoader(data.train_images.to(device), data.train_labels.to(device), batch, 0, lambda: 0)
+    held = StepLoader(data.train_images.to(device), data.train_labels.to(device), batch, 0, lambda: 0)
+    decoded = DataLoader(Decoded(data.train_images, data.train_labels), batch, shuffle=True, drop_last=True)
 
     def run() -> None:
-        for step in range(steps):
-            x_0, labels = loader.batch(step)
-            t, eps, u = model.draw(batch, x_0, torch.Generator(device).manual_seed(step))
-            value = loss(model, x_0, labels, t, eps, u, cast=change != "in float32")
+        batches = decoded if change == "with pictures that a DataLoader decodes" else map(held.batch, range(steps))
+        for step, (x_0, labels) in enumerate(batches):
+            drawn_on = torch.device("cpu") if change == "with noise drawn on the CPU" else device
+            drawn = model.draw(batch, x_0.to(drawn_on), torch.Generator(drawn_on).manual_seed(step))
+            value = loss(model, *(each.to(device) for each in (x_0, labels, *drawn)), cast=change != "in float32")
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
+            if change == "waiting for every loss":
+                value.item()
 
     return run
 

@@ -36,7 +36,8 @@ class Row:
         ours, theirs: how much of it a second, medians over the rounds; of a limit the most.
         unit: of both.
         quantity: what median, low and high are of: "times as fast", "times as long", "of that rate" or "s".
-        median, low, high: over the rounds, each of which pairs ours with theirs; a limit is the most of all rounds.
+        values: of the rounds, each of which pairs ours with theirs; a limit is the most of all rounds.
+        median, low, high: of them.
         goal: the median that is hoped for on this device, or None.
         reached: whether it is; None without a goal, without a measurement, or on another machine than it is meant for.
         note: what a reader has to know.
@@ -48,6 +49,7 @@ class Row:
     theirs: float | None
     unit: str
     quantity: str
+    values: tuple[float, ...]
     median: float
     low: float
     high: float
@@ -71,6 +73,8 @@ HEADER = ["", "what", "against", "ours", "reference", "median of the rounds' rat
 
 class Table:
     """Rows are put in one by one, said at once and written as JSON, so that a table which is cut short is there.
+
+    What is said is a line; the notes are in the JSON and below the whole table.
 
     Args:
         device: what is measured.
@@ -149,9 +153,10 @@ class Table:
         goal, reached = None if self.quick else goal, None
         if goal is not None and self.meant:
             reached = median <= goal if quantity in AT_MOST else median >= goal
-        row = Row(name, against, ours, theirs, unit, quantity, median, low, high, goal, reached, note)
+        row = Row(name, against, ours, theirs, unit, quantity, tuple(values), median, low, high, goal, reached, note)
         self.rows.append(row)
-        self.say(" | ".join(filter(None, [*row.cells(), row.note])))
+        warning = ["no measurement"] if self.quick else []
+        self.say(" | ".join(filter(None, [*warning, *row.cells()])))
         with write_atomically(self.path) as temporary:
             rows = {"rows": [asdict(row) for row in self.rows]}
             temporary.write_text(json.dumps(self.record | rows, indent=1) + "\n")
