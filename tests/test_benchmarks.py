@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
@@ -103,12 +104,16 @@ def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
     assert (table.size(cpu=30, quick=2), table.goal(cpu=8, cuda=15)) == (2, 8)
 
 
-def test_a_wrong_option_is_answered_in_a_line() -> None:
+@pytest.mark.parametrize(
+    ("option", "allowed"),
+    [("--rounds=0", "1 or more"), (f"--json={Path(__file__).parent}", "a file, this is a folder")],
+)
+def test_a_wrong_option_is_answered_in_a_line(option: str, allowed: str) -> None:
     folder = Path(__file__).parent / "benchmarks"
-    asked = [sys.executable, "-m", "pytest", str(folder), "--rounds=0"]
+    asked = [sys.executable, "-m", "pytest", str(folder), option]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert done.stderr.strip() == "ERROR: --rounds=0: allowed is 1 or more"
+    assert done.stderr.strip() == f"ERROR: {option}: allowed is {allowed}"
 
 
 @pytest.mark.parametrize("kind", ["class UNet", "time UNet", "denoiser"])
@@ -139,19 +144,35 @@ def test_ours_samples_the_reference_s_pictures(dtype: str | None) -> None:
         assert float((mine - other).abs().max()) > 1e-3  # so that digits and steps are seen
 
 
-@pytest.mark.parametrize("change", ours.TRAINING_CHANGES)
-def test_a_change_of_training_takes_its_steps(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    seen: list[int] = []
-    loss = ours.loss
+@pytest.mark.parametrize(("change", "on"), [("", None), *ours.TRAINING_CHANGES.items()])
+def test_a_change_of_training_is_the_only_one(monkeypatch: pytest.MonkeyPatch, change: str, on: str | None) -> None:
+    found, batches, loss, decode = {"without kept memory"}, [], ours.loss, ours.Decoded.__getitem__
 
-    def counted(module: nn.Module, x_0: torch.Tensor, labels: torch.Tensor, *drawn: torch.Tensor, cast: bool) -> object:
-        assert cast == (change != "in float32") and float(x_0.max()) <= 1 and labels.dtype == torch.int64
-        seen.append(len(x_0))
-        return loss(module, x_0, labels, *drawn, cast=cast)
+    def seen_loss(module: nn.Module, x_0: torch.Tensor, *others: torch.Tensor, cast: bool) -> object:
+        layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+        found.update({"in float32"} if not cast else set())
+        if not all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in layers):
+            found.add("in NCHW")
+        batches.append(tuple(x_0.shape))
+        return loss(module, x_0, *others, cast=cast)
 
-    monkeypatch.setattr(ours, "loss", counted)
-    ours.bare_loop("class UNet", WIDTH, BATCH, 3, CPU, change=change)()
-    assert seen == [BATCH] * 3
+    def seen_decode(self: ours.Decoded, index: int) -> object:
+        found.add("with pictures that a DataLoader decodes")
+        return decode(self, index)
+
+    def seen_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        found.update(set() if optimizer.defaults["fused"] else {"with Adam unfused"})
+
+    monkeypatch.setattr(ours, "keep_freed_memory", lambda: found.discard("without kept memory"))
+    monkeypatch.setattr(ours, "loss", seen_loss)
+    monkeypatch.setattr(ours.Decoded, "__getitem__", seen_decode)
+    hook = register_optimizer_step_pre_hook(seen_step)
+    try:
+        ours.bare_loop("class UNet", WIDTH, BATCH, 3, CPU, change=change)()
+    finally:
+        hook.remove()
+    assert batches == [(BATCH, 1, 28, 28)] * 3
+    assert found == ({change} if change and on != "cuda" else set())
 
 
 def test_a_dataloader_decodes_the_pictures_that_are_held() -> None:

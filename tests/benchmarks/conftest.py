@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device=cuda: allowed is cpu, torch sees no GPU here")
+    path = config.getoption("--json")
+    if path and path.is_dir():
+        raise pytest.UsageError(f"--json={path}: allowed is a file, this is a folder")
     if config.getoption("--rounds") < 1:
         raise pytest.UsageError(f"--rounds={config.getoption('--rounds')}: allowed is 1 or more")
 

@@ -131,7 +131,8 @@ def bare_loop(kind: str, width: int, batch: int, steps: int, device: torch.devic
         batches = decoded if change == "with pictures that a DataLoader decodes" else map(held.batch, range(steps))
         for step, (x_0, labels) in enumerate(batches):
             drawn_on = torch.device("cpu") if change == "with noise drawn on the CPU" else device
-            drawn = model.draw(batch, x_0.to(drawn_on), torch.Generator(drawn_on).manual_seed(step))
+            like = torch.empty_like(x_0, device=drawn_on)
+            drawn = model.draw(batch, like, torch.Generator(drawn_on).manual_seed(step))
             value = loss(model, *(each.to(device) for each in (x_0, labels, *drawn)), cast=change != "in float32")
             optimizer.zero_grad()
             value.backward()
@@ -222,7 +223,7 @@ def trainer_beside_limit(
     return run
 
 
-def differences(kind: str, width: int, batch: int, device: torch.device) -> str:
+def differences(kind: str, width: int, batch: int, device: torch.device, compiled: bool = False) -> str:
     """How far loss and gradients of one batch are from the reference's, which has the same weights and noise."""
     net, model, data = network(kind, width).to(device), module(kind, width, device), pictures(batch, 1)
     x_0 = data.train_images.float() / 255
@@ -230,6 +231,8 @@ def differences(kind: str, width: int, batch: int, device: torch.device) -> str:
     x_0, labels, t, eps, u = (each.to(device) for each in drawn)
     theirs = references.loss(kind, net, x_0, labels, t, eps, u >= DROPOUT)
     theirs.backward()  # and then there is memory for the other
+    if compiled:
+        model.net.compile()
     mine = loss(model, x_0, labels, t, eps, u)
     mine.backward()
     pairs = [(a.grad, b.grad) for a, b in zip(model.net.parameters(), net.parameters(), strict=True)]

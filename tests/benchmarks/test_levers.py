@@ -12,6 +12,7 @@ import pytest
 import torch
 from table import Table
 from timing import Maker, timed
+from workload import EULER, SCALE
 
 
 def test_step(table: Table) -> None:
@@ -26,12 +27,15 @@ def test_step(table: Table) -> None:
         table.compare(name, f"the same {change}", seconds, "", change, batch * steps, note=note)
 
 
-def guided(table: Table) -> tuple[str, int, dict[str, Any]]:
-    """The guided step with backbone.dtype=auto: its name, images times steps, and `ours.sampling`'s settings."""
-    width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, 300), quick=(8, 10, 2))
-    made = {"kind": "class UNet", "width": width, "solver": {"name": "euler"}, "steps": steps, "total": 300}
-    made |= {"count": count, "device": table.device, "scale": 5.0, "dtype": "auto"}
-    return f"our guided step with backbone.dtype=auto, D = {width}, batch {count}", count * steps, made
+def guided(table: Table) -> tuple[str, float, dict[str, Any]]:
+    """The guided step with backbone.dtype=auto: its name, the pictures that its steps make, `ours.sampling`'s settings.
+
+    A picture takes the grid's 300 of them.
+    """
+    width, count, steps = table.size(cpu=(64, 40, 15), cuda=(64, 40, EULER), quick=(8, 10, 2))
+    made = {"kind": "class UNet", "width": width, "solver": {"name": "euler"}, "steps": steps, "total": EULER}
+    made |= {"count": count, "device": table.device, "scale": SCALE, "dtype": "auto"}
+    return f"our guided step with backbone.dtype=auto, D = {width}, batch {count}", count * steps / EULER, made
 
 
 def test_guided(table: Table) -> None:
@@ -40,13 +44,17 @@ def test_guided(table: Table) -> None:
         change: partial(ours.sampling, **made, change=change) for change in ("", *ours.SAMPLING_CHANGES)
     }
     seconds = timed(ways, table.rounds)
-    x = torch.randn(made["count"], 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
-    settings = {name: value for name, value in made.items() if name != "count"}
-    plain = ours.sampler(**settings)(x)
     for change in ours.SAMPLING_CHANGES:
-        difference = float((ours.sampler(**settings, change=change)(x) - plain).abs().max())
-        note = f"after {made['steps']} steps pixels differ by at most {difference:.1e}"
+        note = differing(made, change=change)
         table.compare(name, f"the same {change}", seconds, "", change, images, note=note)
+
+
+def differing(made: dict[str, Any], **changed: Any) -> str:
+    """By how much, of the same noise."""
+    settings = {name: value for name, value in made.items() if name != "count"}
+    x = torch.randn(made["count"], 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(made["device"])
+    difference = float((ours.sampler(**settings, **changed)(x) - ours.sampler(**settings)(x)).abs().max())
+    return f"after {made['steps']} steps pixels differ by at most {difference:.1e}"
 
 
 def test_compiled(table: Table, tmp_path: Path) -> None:
@@ -59,7 +67,9 @@ def test_compiled(table: Table, tmp_path: Path) -> None:
         "ours": partial(ours.trainer, *sizes, tmp_path / "ours"),
     }
     name = f"training, class UNet, D = {width}, batch {batch}, trainer.compile=true"
-    table.compare(name, "the same uncompiled", timed(ways, table.rounds), "compiled", "ours", batch * steps)
+    seconds = timed(ways, table.rounds)
+    note = "compiled: " + ours.differences("class UNet", width, batch, table.device, compiled=True)
+    table.compare(name, "the same uncompiled", seconds, "compiled", "ours", batch * steps, note=note)
 
     name, images, made = guided(table)
     ways = {
@@ -67,4 +77,5 @@ def test_compiled(table: Table, tmp_path: Path) -> None:
         "ours": partial(ours.sampling, **made),
     }
     seconds = timed(ways, table.rounds)
-    table.compare(f"{name}, compiled", "the same uncompiled", seconds, "compiled", "ours", images)
+    note = differing(made, compiled=True)
+    table.compare(f"{name}, compiled", "the same uncompiled", seconds, "compiled", "ours", images, note=note)

@@ -11,6 +11,7 @@ from denoiselab.nets import UNet
 CLASSES, DROPOUT = 10, 0.1  # of the class UNet: digits, and the probability that the class is dropped in training
 SIGMA = 0.5  # of the denoiser
 T, BETAS = 300, (1e-4, 0.02)  # of DDPM
+EULER, SCALE = 300, 5.0  # steps and guidance of the write-ups' grids
 
 
 def network(kind: str, width: int) -> UNet:

@@ -56,5 +56,5 @@ class Optimizer:
         return self.lr * warmup * factor
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        """Adam over the parameters; the fused kernel, which is the fastest on CPU and GPU alike."""
+        """Adam over the parameters, in one fused kernel."""
         return torch.optim.Adam(parameters, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
