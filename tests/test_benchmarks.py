@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -105,15 +106,22 @@ def test_a_quick_row_reaches_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "allowed"),
-    [("--rounds=0", "1 or more"), (f"--json={Path(__file__).parent}", "a file, this is a folder")],
+    ("words", "answer"),
+    [
+        (["--rounds=0"], "--rounds=0: allowed is 1 or more"),
+        (["--json=folder"], "--json=folder: allowed is a file, this is a folder"),
+        (["--json", "old.json"], "allowed is pytest tests/benchmarks by itself, with --json=FILE in one word"),
+    ],
 )
-def test_a_wrong_option_is_answered_in_a_line(option: str, allowed: str) -> None:
-    folder = Path(__file__).parent / "benchmarks"
-    asked = [sys.executable, "-m", "pytest", str(folder), option]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+def test_a_wrong_option_is_answered_in_a_line(tmp_path: Path, words: list[str], answer: str) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # the settings of the folder above
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "old.json").touch()
+    shutil.copytree(Path(__file__).parent / "benchmarks", tmp_path / "benchmarks")
+    asked = [sys.executable, "-m", "pytest", "benchmarks", *words]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert done.stderr.strip() == f"ERROR: {option}: allowed is {allowed}"
+    assert done.stderr.strip() == f"ERROR: {answer}"
 
 
 @pytest.mark.parametrize("kind", ["class UNet", "time UNet", "denoiser"])

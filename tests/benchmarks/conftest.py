@@ -11,19 +11,27 @@ import pytest
 import torch
 from table import Table
 
+SETTINGS = Path(__file__).with_name("pytest.ini")
 ORDER = ["test_training", "test_sampling", "test_start", "test_peers", "test_edits", "test_levers"]  # of the rows
 os.environ["WANDB_MODE"] = "offline"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("benchmarks")
-    group.addoption("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    group.addoption(
+        "--device", choices=["cpu", "cuda"], default=default, help="what is measured: cuda where there is one"
+    )
     group.addoption("--rounds", type=int, default=5, help="how often each way is timed, in turn")
     group.addoption("--json", type=Path, help="where the table is written: outputs/benchmarks/DATE_TIME.json")
     group.addoption("--quick", action="store_true", help="every row once, cut down: it runs, and measures nothing")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Other settings may run rows beside each other. pytest has taken them from another folder where a value is a file
+    # that exists, as in `--json out.json`: it cannot know yet that the word before is an option.
+    if config.inipath != SETTINGS:
+        raise pytest.UsageError("allowed is pytest tests/benchmarks by itself, with --json=FILE in one word")
     if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device=cuda: allowed is cpu, torch sees no GPU here")
     path = config.getoption("--json")
