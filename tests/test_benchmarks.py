@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parent / "benchmarks"))
 import ours
 import peers
 import references
-from table import Table
+from table import Row, Table
 from timing import Figures, timed
 from workload import digits, network
 
@@ -86,6 +86,16 @@ def test_a_peer_s_network_computes_in_the_precision_that_its_row_says(bf16: bool
     layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
     answer = net(torch.randn(BATCH, 1, 28, 28), torch.arange(BATCH))
     assert seen == [torch.bfloat16 if bf16 else torch.float32] and answer.dtype == torch.float32
+
+
+def test_the_readme_shows_the_rows_of_the_record_that_ships() -> None:
+    root = Path(__file__).parents[1]
+    record = json.loads((root / "outputs" / "gallery" / "benchmarks.json").read_text())
+    assert not record["quick"] and record["git"]["dirty"] is False
+    shown = (root / "README.md").read_text().splitlines()
+    for number, row in enumerate(record["rows"], start=1):
+        assert f"| {number} | {' | '.join(Row(**row).cells())} |" in shown
+    assert f"commit {record['git']['commit'][:7]}" in "\n".join(shown)
 
 
 def test_a_goal_is_for_the_machine_that_it_is_meant_for(tmp_path: Path) -> None:

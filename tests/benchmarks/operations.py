@@ -21,7 +21,7 @@ OPERATIONS = {"convolutions": "conv", "GELU": "gelu", "BatchNorm": "batch_norm"}
 
 def main() -> None:
     reduced = torch.bfloat16 if default_precision("cpu") == "bf16-mixed" else torch.float32
-    rates = {dtype: matrix_product_rate(CPU, dtype) for dtype in {torch.float32, reduced}}
+    rates = {dtype: matrix_product_rate(CPU, dtype) for dtype in dict.fromkeys([torch.float32, reduced])}
     for dtype, rate in rates.items():
         print(f"large matrix products in {dtype}: {rate / 1e12:.3f} TFLOP/s")
     guided = {"kind": "class UNet", "width": WIDTH, "solver": {"name": "euler"}, "total": EULER, "scale": SCALE}
