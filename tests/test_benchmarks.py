@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
+import operations
 import ours
 import peers
 import references
@@ -199,6 +200,12 @@ def test_a_dataloader_decodes_the_pictures_that_are_held() -> None:
     for index in range(len(decoded)):
         x, label = decoded[index]
         assert torch.equal(x, data.train_images[index] / 255) and label == data.train_labels[index]
+
+
+def test_operations_are_told_apart() -> None:
+    flops, seconds = operations.profiled(ours.bare_loop("class UNet", WIDTH, BATCH, 3, CPU))
+    assert list(seconds) == ["convolutions", "GELU", "BatchNorm", "the rest"] and min(seconds.values()) > 0
+    assert flops == operations.RUNS * 3 * ours.training_flops("class UNet", WIDTH, BATCH)
 
 
 @pytest.mark.parametrize("change", ours.SAMPLING_CHANGES)

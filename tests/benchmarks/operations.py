@@ -13,14 +13,12 @@ from timing import Way, matrix_product_rate
 from torch.utils.flop_counter import FlopCounterMode
 from workload import EULER, SCALE
 
-from denoiselab.training.trainer import default_precision
-
 CPU, WIDTH, RUNS = torch.device("cpu"), 64, 4
 OPERATIONS = {"convolutions": "conv", "GELU": "gelu", "BatchNorm": "batch_norm"}  # and how the profiler names them
 
 
 def main() -> None:
-    reduced = torch.bfloat16 if default_precision("cpu") == "bf16-mixed" else torch.float32
+    reduced = ours.training_dtype(CPU)
     print(f"large matrix products in {torch.float32}: {matrix_product_rate(CPU, torch.float32) / 1e12:.3f} TFLOP/s")
     guided = {"kind": "class UNet", "width": WIDTH, "solver": {"name": "euler"}, "total": EULER, "scale": SCALE}
     ways = {

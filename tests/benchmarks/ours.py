@@ -70,9 +70,14 @@ def module(kind: str, width: int, device: torch.device) -> PixelModule:
     return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def training_dtype(device: torch.device) -> torch.dtype:
+    """That the Trainer multiplies in."""
+    return torch.bfloat16 if default_precision(device.type) == "bf16-mixed" else torch.float32
+
+
 def autocast(device: torch.device) -> torch.autocast:
     """What the Trainer computes in, weights being cast at every step, as by Lightning."""
-    enabled = default_precision(device.type) == "bf16-mixed"
+    enabled = training_dtype(device) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
@@ -214,7 +219,7 @@ def trainer_beside_limit(
 ) -> Callable[[], Figures]:
     """As `trainer`, and the FLOP/s of matrix products in the precision that it computes in, before it and after."""
     work = trainer(kind, width, batch, steps, device, folder)
-    dtype = torch.bfloat16 if default_precision(device.type) == "bf16-mixed" else torch.float32
+    dtype = training_dtype(device)
 
     def run() -> Figures:
         before, figures = matrix_product_rate(device, dtype), work()

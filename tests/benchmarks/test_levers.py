@@ -9,11 +9,10 @@ from typing import Any
 
 import ours
 import pytest
-import torch
 from table import Table
 from timing import Maker, timed
 from torch import Tensor
-from workload import EULER, SCALE
+from workload import EULER, SCALE, noise
 
 
 def test_step(table: Table) -> None:
@@ -54,8 +53,7 @@ def test_guided(table: Table) -> None:
 def pixels(made: dict[str, Any], **changed: Any) -> Tensor:
     """Of the steps that are timed, of the same noise at every call."""
     settings = {name: value for name, value in made.items() if name != "count"}
-    x = torch.randn(made["count"], 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(made["device"])
-    return ours.sampler(**settings, **changed)(x)
+    return ours.sampler(**settings, **changed)(noise(made["count"], made["device"]))
 
 
 def differing(made: dict[str, Any], a: Tensor, b: Tensor) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from table import Table
 from timing import Maker, Way, timed
+from workload import noise
 
 from denoiselab.backbones.checkpoint import convolution_dtype
 from denoiselab.training.trainer import default_precision
@@ -85,7 +86,7 @@ def compare_sampling(
     if reduced:
         ways["automatic"] = partial(ours.sampling, count, **automatic)
     seconds, images = timed(ways, table.rounds), count * steps / total
-    x = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
+    x = noise(count, table.device)
     unfolded = ours.sampler(**plain, change="with BatchNorm unfolded")(x)
 
     def note(settings: dict[str, Any]) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 
 import ours
 import references
-import torch
 import yaml
 from table import Table
 from timing import Maker, timed
-from workload import EULER, SCALE, digits, network
+from workload import EULER, SCALE, digits, network, noise
 
 COMPARED = 10  # pictures whose pixels are compared, after all steps
 EXPERIMENT = Path(__file__).parents[2] / "conf" / "experiment" / "class_flow_best.yaml"
@@ -26,7 +25,7 @@ def test_grid(table: Table) -> None:
     ways: dict[str, Maker] = {way: partial(ours.sampling, count, table.device, **settings[way]) for way in settings}
     ways["reference"] = partial(references.sampling, width, count, table.device, steps, EULER, SCALE)
     seconds = timed(ways, table.rounds)
-    x = torch.randn(COMPARED, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(table.device)
+    x = noise(COMPARED, table.device)
     net = network("class UNet", width).to(table.device).eval()
     plain = references.guided_euler(net, x, digits(COMPARED, table.device), EULER, EULER, SCALE).cpu()
     for way in settings:

@@ -39,6 +39,11 @@ def pictures(batch: int, steps: int) -> Synthetic:
     return data
 
 
+def noise(count: int, device: torch.device) -> Tensor:
+    """What sampling starts from where its pixels are compared, the same at every call, (count, 1, 28, 28)."""
+    return torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device)
+
+
 def digits(count: int, device: torch.device) -> Tensor:
     """What is asked for, in turn, (count,)."""
     return (torch.arange(count) % CLASSES).to(device)
