@@ -194,3 +194,17 @@ def test_the_table_says_how_far_above_the_lowest_distance_each_is() -> None:
     for lowest in (measured_row(1, 300, 1), row(300, 1.0, [1.0, 1.0]) | {"seeds": 3}):
         lowest["frechet_distance"].pop("draws", None)
         assert "above the lowest" not in study_table(study(*rows, lowest))
+
+
+def test_distances_of_the_same_seeds_are_compared_seed_by_seed() -> None:
+    def rows(scale: float, distances: tuple[float, ...], **settings: Any) -> list[dict[str, Any]]:
+        return [trained_row(scale, distance, seed, **settings) for seed, distance in enumerate(distances)]
+
+    def above(*others: dict[str, Any]) -> list[str]:
+        lines = study_table(study(*rows(1, (3, 9, 4)), *others)).splitlines()
+        return [re.split("  +", line)[4] for line in lines[: 2 + len(others) // 2]]
+
+    # Of the medians the difference is 1, of the seeds it is 2, -2 and 1.
+    assert above(*rows(2, (5, 7, 5))) == ["above the lowest", "-", "1 (-2 to 2)"]
+    for others in (rows(2, (5, 7)), rows(2, (5, 7, 5), samples=400)):
+        assert "above the lowest" not in study_table(study(*rows(1, (3, 9, 4)), *others))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median, stdev
 from typing import Any
@@ -97,8 +97,8 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of one recipe that differ in their seeds alone as one: of every measure the median and the range.
 
     Seeds are pairs, of the training and of the samples' noise. Such a row has "seeds", how many pairs, and their
-    measures as {"value": median, "low": lowest, "high": highest}, of which one that is not finite is the highest. Rows
-    with the same pair twice stay as they are.
+    measures as {"value": median, "low": lowest, "high": highest, "by_seeds": {pair: value}}, of which one that is not
+    finite is the highest. Rows with the same pair twice stay as they are.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in map(dict, rows):
@@ -106,7 +106,7 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault(repr(sorted(same.items())), []).append(row)
     merged: list[dict[str, Any]] = []
     for group in groups.values():
-        pairs = {tuple(row.get(name) for name in SEEDS) for row in group} if len(group) > 1 else {()}
+        pairs = {_pair(row) for row in group} if len(group) > 1 else {()}
         merged.extend([_spread(group)] if len(group) == len(pairs) > 1 else group)
     return merged
 
@@ -116,15 +116,24 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, Mapping)}
 
 
+def _pair(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The seeds of a row."""
+    return tuple(row.get(name) for name in SEEDS)
+
+
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows of several seeds as one."""
     measures = {}
     for name, measured in rows[0].items():
         if isinstance(measured, Mapping) and "value" in measured and all(name in row for row in rows):
-            values = [math.inf if row[name]["value"] is None else row[name]["value"] for row in rows]
-            measures[name] = {"value": median(values), "low": min(values), "high": max(values)}
+            found = {_pair(row): math.inf if row[name]["value"] is None else row[name]["value"] for row in rows}
+            measures[name] = _median_and_range(found.values()) | {"by_seeds": found}
     same = {name: value for name, value in _settings(rows[0]).items() if name not in TIES}
     return {**same, "seeds": len(rows), **measures}
+
+
+def _median_and_range(values: Collection[float]) -> dict[str, Any]:
+    return {"value": median(values), "low": min(values), "high": max(values)}
 
 
 def _number(value: float | None) -> float:
@@ -194,21 +203,33 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
 def _above_the_lowest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, those of them that compare with the lowest Fréchet distance with ABOVE, the difference to it.
 
-    Those compare for which the same numbers of samples were drawn, see `evaluation.intervals.draws_digest`: its
-    interval is 1.96 standard deviations of the differences of the drawn sets to each side. The bias of their number,
-    which drawn sets have more of, is in both and cancels. Rows merged over seeds have none. The lowest of many is a
-    little lower than it would be on other samples.
+    Those of one seed compare for which the same numbers of samples were drawn, see `evaluation.intervals.draws_digest`:
+    the interval is 1.96 standard deviations of the differences of the drawn sets to each side. The bias of their
+    number, which drawn sets have more of, is in both and cancels. Those merged over seeds compare where the seeds are
+    the same: the median of the seeds' differences, and their range. The lowest of many is a little lower than it would
+    be on other samples.
     """
     found = [dict(row) for row in rows]
-    measured = [row["frechet_distance"] for row in found if row["frechet_distance"]["value"] is not None]
-    lowest: Mapping[str, Any] = min(measured, key=lambda distance: float(distance["value"]), default={})
+    measured = [row for row in found if math.isfinite(_number(row["frechet_distance"]["value"]))]
+    lowest = min(measured, key=lambda row: float(row["frechet_distance"]["value"]), default=None)
     for row in found:
-        distance = row["frechet_distance"]
-        if "draws" in lowest and distance is not lowest and distance.get("draws") == lowest["draws"]:
-            difference = distance["value"] - lowest["value"]
-            half = 1.96 * stdev(a - b for a, b in zip(distance["drawn"], lowest["drawn"], strict=True))
-            row[ABOVE] = {"value": difference, "low": difference - half, "high": difference + half}
+        if lowest is not None and row is not lowest:
+            above = _difference(
+                row["frechet_distance"], lowest["frechet_distance"], row["samples"] == lowest["samples"]
+            )
+            row |= {} if above is None else {ABOVE: above}
     return found
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], same_number: bool) -> dict[str, Any] | None:
+    """Of two distances, see `_above_the_lowest`; None where they do not compare."""
+    if "draws" in other and one.get("draws") == other["draws"]:
+        difference = one["value"] - other["value"]
+        half = 1.96 * stdev(a - b for a, b in zip(one["drawn"], other["drawn"], strict=True))
+        return {"value": difference, "low": difference - half, "high": difference + half}
+    if same_number and "by_seeds" in other and one.get("by_seeds", {}).keys() == other["by_seeds"].keys():
+        return _median_and_range([value - other["by_seeds"][pair] for pair, value in one["by_seeds"].items()])
+    return None
 
 
 def _cell(measured: Mapping[str, Any] | None) -> str:
