@@ -206,5 +206,23 @@ def test_distances_of_the_same_seeds_are_compared_seed_by_seed() -> None:
 
     # Of the medians the difference is 1, of the seeds it is 2, -2 and 1.
     assert above(*rows(2, (5, 7, 5))) == ["above the lowest", "-", "1 (-2 to 2)"]
-    for others in (rows(2, (5, 7)), rows(2, (5, 7, 5), samples=400)):
+    broken = rows(2, (5, 7, 5))
+    broken[1]["frechet_distance"] = {"value": None, "low": None, "high": None}
+    for others in (rows(2, (5, 7)), rows(2, (5, 7, 5), samples=400), broken):
         assert "above the lowest" not in study_table(study(*rows(1, (3, 9, 4)), *others))
+
+
+def test_the_table_says_which_digits_are_read_as_asked() -> None:
+    def shares(one: float, two: float) -> dict[str, Any]:
+        return {"1": {"value": one, "low": 0, "high": 1}, "2": {"value": two, "low": 0, "high": 1}}
+
+    seeds = [trained_row(1, 3, n, accuracy_per_digit=shares(*each)) for n, each in enumerate(((1.0, 0.9), (0.98, 0.8)))]
+    made = study(*seeds, trained_row(0, 5))
+    made["floors"]["test"]["accuracy_per_digit"] = shares(0.997, 1.0)
+    table = study_table(made).split("\n\n")[1].splitlines()
+    assert [re.split("  +", line) for line in table] == [
+        ["read as asked", "1", "2"],
+        ["guidance scale 1", "99.0%", "85.0%"],  # medians; without guidance nothing was asked for
+        ["floor: test", "99.7%", "100.0%"],
+    ]
+    assert "read as asked" not in study_table(study(trained_row(1, 3)))

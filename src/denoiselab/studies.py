@@ -128,14 +128,17 @@ def measure(
         shown = grey(images) if images.shape[1] == 3 else images
         guided = job.settings["guidance_scale"] != 0
         settings = {name: value for name, value in job.settings.items() if name != "steps"}
-        measured = evaluator.measure(shown, digits if guided else None)
-        if guided and digits is not None and images.shape[1] == 3:
-            measured["levelled_accuracy"] = share_interval(read_digits(evaluator.judge, levelled(shown)) == digits)
+        if guided and digits is not None:
+            read = evaluator.read(shown)
+            measured = evaluator.measure(shown, digits, read)
+            misread.append(images[read != digits][: max(1, MISREAD // len(jobs))])
+            if images.shape[1] == 3:
+                measured["levelled_accuracy"] = share_interval(evaluator.read(levelled(shown)) == digits)
+        else:
+            measured = evaluator.measure(shown, None)
         if guided and colours is not None:
             measured["colour_accuracy"] = share_interval(read_colours(images) == colours)
         rows.append(asdict(Setting(**about, **settings)) | measured)
-        if guided and digits is not None:
-            misread.append(images[read_digits(evaluator.judge, shown) != digits][: max(1, MISREAD // len(jobs))])
     in_turn = digits is not None and any(job.settings["guidance_scale"] != 0 for job in jobs)
     study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=in_turn)}
     save_measured(directory, study)

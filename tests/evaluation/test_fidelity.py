@@ -14,9 +14,9 @@ def normal(n: int, features: int = 4, seed: int = 0) -> Tensor:
 
 
 def scores(real: Tensor, generated: Tensor) -> dict[str, float]:
-    near, numbers = Neighbourhoods(real, generated), torch.arange(len(generated))
+    near = Neighbourhoods(real, generated)
     means = {"precision": float(near.precision().mean()), "density": float(near.density().mean())}
-    return means | {"recall": near.recall(numbers), "coverage": near.coverage(numbers)}
+    return means | {"recall": near.recall()[0], "coverage": near.coverage()[0]}
 
 
 def test_a_shift_and_a_scale_have_the_distance_of_their_gaussians() -> None:
@@ -62,11 +62,14 @@ def test_scores_are_those_of_a_plain_loop() -> None:
         balls = sum(bool(within[i, j] <= real_radii[i]) for i in range(60))
         assert float(near.density()[j]) == pytest.approx(balls / k)
         assert float(near.precision()[j]) == (balls > 0)
-    for numbers in (range(40), range(5, 20)):
-        covered = [any(within[i, j] <= real_radii[i] for j in numbers) for i in range(60)]
-        recalled = [any(within[i, j] <= generated_radii[j] for j in numbers) for i in range(60)]
-        assert near.coverage(torch.tensor(numbers)) == pytest.approx(sum(covered) / 60)
-        assert near.recall(torch.tensor(numbers)) == pytest.approx(sum(recalled) / 60)
+    for (share, without), met in (
+        (near.coverage(), within <= real_radii[:, None]),
+        (near.recall(), within <= generated_radii),
+    ):
+        assert share == pytest.approx(sum(any(row) for row in met.tolist()) / 60)
+        others = [[j for j in range(40) if j != i] for i in range(40)]
+        assert without.tolist() == pytest.approx([sum(any(row) for row in met[:, own].tolist()) / 60 for own in others])
+        assert min(without) < share
 
 
 def test_the_scores_tell_a_lost_mode_from_a_strange_one() -> None:

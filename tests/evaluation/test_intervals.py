@@ -7,10 +7,12 @@ import torch
 
 from denoiselab.evaluation.fidelity import FrechetDistance
 from denoiselab.evaluation.intervals import (
+    around,
     bootstrap,
     drawn_values,
     draws_digest,
     interval,
+    jackknife,
     mean_interval,
     share_interval,
 )
@@ -106,3 +108,19 @@ def test_sets_of_one_size_seed_and_strata_have_the_same_drawn() -> None:
     others = [(101, 0, torch.arange(101) % 10, 25), (100, 1, strata, 25), (100, 0, strata.flip(0), 25)]
     others += [(100, 0, strata, 26), (100, 0, None, 25)]  # type: ignore[list-item]
     assert draws_digest(100, 0, strata, 25) not in {draws_digest(*other) for other in others}
+
+
+def test_an_interval_stays_within_what_the_statistic_can_be() -> None:
+    assert around(0.005, [0.0, 0.02, 0.01])["low"] == 0
+    without = torch.tensor([0.9, 0.99, 0.99, 0.99])
+    assert jackknife(0.99, without)["high"] == 1 and jackknife(0.01, 1 - without)["low"] == 0
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = torch.rand(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    without = (values.sum() - values) / 39
+    found = jackknife(float(values.mean()), without)
+    assert found["high"] - found["value"] == pytest.approx(1.96 * float(values.std()) / 40**0.5)
+    # Within strata of one value each nothing varies.
+    strata = torch.arange(40) % 2
+    assert jackknife(0.5, (20 - strata.double()) / 39, strata)["high"] == pytest.approx(0.5)

@@ -91,17 +91,16 @@ def test_no_digit_is_taken_for_remembered_because_it_varies_little(evaluator: Ev
 
 
 def test_the_interval_is_that_of_other_samples_of_the_digits_in_turn(evaluator: Evaluator, mnist: MNIST) -> None:
-    """Ten balanced sets of real digits: how much their distances vary, against what is said of each."""
+    """Ten balanced sets of real digits: how much their measures vary, against what is said of each."""
     order = 6000 + torch.randperm(54_000, generator=torch.Generator().manual_seed(1))
     by_digit = [order[mnist.train_labels[order] == digit] for digit in range(10)]
-    distances, halves = [], []
-    for n in range(10):
-        chosen = torch.cat([own[50 * n : 50 * (n + 1)] for own in by_digit])
-        found = evaluator.measure(mnist.train_images[chosen], mnist.train_labels[chosen])["frechet_distance"]
-        distances.append(found["value"])
-        halves.append((found["high"] - found["low"]) / 2)
-    spread = 1.96 * float(torch.tensor(distances).std())
-    assert 0.6 * spread < sum(halves) / 10 < 1.8 * spread
+    sets = [torch.cat([own[50 * n : 50 * (n + 1)] for own in by_digit]) for n in range(10)]
+    found = [evaluator.measure(mnist.train_images[chosen], mnist.train_labels[chosen]) for chosen in sets]
+    for name in ("frechet_distance", "precision", "recall", "density", "coverage", "nearest_training"):
+        measured = [each[name] for each in found]
+        spread = 1.96 * float(torch.tensor([each["value"] for each in measured]).std())
+        half = sum(each["high"] - each["low"] for each in measured) / 20
+        assert 0.6 * spread < half < 1.8 * spread, (name, half / spread)
 
 
 def test_floors_are_what_real_images_measure(evaluator: Evaluator, real: tuple[Tensor, Tensor]) -> None:

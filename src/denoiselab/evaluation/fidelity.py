@@ -103,21 +103,20 @@ class Neighbourhoods:
         """Of each generated image, (M,) float64."""
         return self.in_real.sum(0).double() / self.k
 
-    def recall(self, generated: Tensor) -> float:
-        """Of the generated images of these numbers."""
-        return _share_met(self.in_generated, generated)
+    def recall(self) -> tuple[float, Tensor]:
+        """The share of the real images, and what it would be without each generated one, (M,) float64."""
+        return _share_met(self.in_generated)
 
-    def coverage(self, generated: Tensor) -> float:
-        """Of the generated images of these numbers."""
-        return _share_met(self.in_real, generated)
+    def coverage(self) -> tuple[float, Tensor]:
+        """The share of the real images, and what it would be without each generated one, (M,) float64."""
+        return _share_met(self.in_real)
 
 
-def _share_met(met: Tensor, chosen: Tensor) -> float:
-    """The share of the rows of met (N, M) bool that are true in one of the chosen columns."""
-    # A mask in place of met[:, chosen], whose copy takes ten times as long.
-    mask = torch.zeros(met.shape[1], dtype=torch.bool)
-    mask[chosen] = True
-    return float((met & mask).any(1).double().mean())
+def _share_met(met: Tensor) -> tuple[float, Tensor]:
+    """The share of the rows of met (N, M) bool that are true in some column, and that without each column, (M,)."""
+    columns = met.sum(1)
+    share = float((columns > 0).double().mean())
+    return share, share - met[columns == 1].sum(0).double() / len(met)
 
 
 def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

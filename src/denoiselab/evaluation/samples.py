@@ -20,10 +20,12 @@ from denoiselab.evaluation.cache import cached
 from denoiselab.evaluation.digits import DigitClassifier, as_floats, features, load_digits, read_digits
 from denoiselab.evaluation.fidelity import NEIGHBOURS, FrechetDistance, Neighbourhoods, kth_distances, nearest
 from denoiselab.evaluation.intervals import (
+    DRAWS,
     around,
     drawn_values,
     draws_digest,
     interval,
+    jackknife,
     mean_interval,
     share_interval,
 )
@@ -31,8 +33,7 @@ from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 BOUNDS = ("value", "low", "high")  # of an interval
-REAL = 2  # version of what is kept of real images alone; raise it when it is measured otherwise
-DRAWS = 100  # sets drawn for the distance's interval
+REAL = 3  # version of what is kept of real images alone; raise it when it is measured otherwise
 FLOORS = 5  # sets of training images that a floor is the median of
 
 
@@ -135,7 +136,11 @@ class Evaluator:
             "half": torch.tensor([distance[name] for name in BOUNDS], dtype=torch.float64),
         }
 
-    def measure(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
+    def read(self, images: Tensor) -> Tensor:
+        """The digits that the judge sees in images (B, 1, 28, 28), (B,)."""
+        return read_digits(self.judge, images)
+
+    def measure(self, images: Tensor, labels: Tensor | None, read: Tensor | None = None) -> dict[str, Any]:
         """What is measured of samples (B, 1, 28, 28), uint8 or float in [0, 1].
 
         Every measure is {"value", "low", "high"}: intervals are of the samples drawn, the test set being what it is.
@@ -143,6 +148,7 @@ class Evaluator:
 
         Args:
             labels: (B,) the digit that each was asked to show, or None where nothing was.
+            read: what `read` says of the images, where it is known.
 
         Returns:
             "samples": B. "frechet_distance" to the test set. "accuracy": the share that the judge reads as asked for,
@@ -168,7 +174,7 @@ class Evaluator:
             return float(distances[drawn].median())
 
         return {
-            **self._compare(images, labels, balanced=labels is not None),
+            **self._compare(images, labels, balanced=labels is not None, read=read),
             "nearest_training": interval(middle, len(images), self.seed, labels),
             "memorised": share_interval(distances < least[self.train_labels[numbers]]),
         }
@@ -204,7 +210,7 @@ class Evaluator:
                 "train_half": {"samples": len(self.train_images) // 2, "frechet_distance": half},
                 "test": {
                     "samples": len(self.test_images),
-                    "accuracy": share_interval(self.real["right"]),
+                    **accuracies(self.real["right"], self.test_labels),
                     "nearest_training": {"value": float(self.real["nearest"].median())},
                     "memorised": {"value": 0.01},
                 },
@@ -245,7 +251,14 @@ class Evaluator:
         """The training images shuffled: the first of them are a floor's."""
         return torch.randperm(len(self.train_images), generator=torch.Generator().manual_seed(key(self.seed, "floors")))
 
-    def _compare(self, images: Tensor, labels: Tensor | None, balanced: bool, bounds: bool = True) -> dict[str, Any]:
+    def _compare(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        balanced: bool,
+        bounds: bool = True,
+        read: Tensor | None = None,
+    ) -> dict[str, Any]:
         """Everything but what is remembered, with intervals or, in a fraction of the time, without.
 
         Args:
@@ -255,17 +268,12 @@ class Evaluator:
         generated = features(self.features, images)
         near = Neighbourhoods(self.real["reference"], generated, NEIGHBOURS, self._radii)
 
-        def measured(statistic: Callable[[Tensor], float]) -> dict[str, float]:
-            if not bounds:
-                return {"value": statistic(torch.arange(len(images)))}
-            return interval(statistic, len(images), self.seed, strata)
-
         def distance(numbers: Tensor) -> float:
             return self._distance(generated[numbers])
 
         def measured_distance() -> dict[str, Any]:
             if not bounds:
-                return measured(distance)
+                return {"value": distance(torch.arange(len(images)))}
             how = (len(images), self.seed, strata, DRAWS)
             drawn = drawn_values(distance, *how)
             pairs = {"draws": draws_digest(*how), "drawn": drawn}
@@ -275,15 +283,21 @@ class Evaluator:
             "samples": len(images),
             "frechet_distance": measured_distance(),
             "precision": share_interval(near.precision()),
-            "recall": measured(near.recall),
+            "recall": jackknife(*near.recall(), strata),
             "density": mean_interval(near.density(), self.seed, strata),
-            "coverage": measured(near.coverage),
+            "coverage": jackknife(*near.coverage(), strata),
         }
         if labels is not None:
-            right = read_digits(self.judge, images) == labels
-            found["accuracy"] = share_interval(right)
-            found["accuracy_per_digit"] = {str(int(n)): share_interval(right[labels == n]) for n in labels.unique()}
+            found |= accuracies((self.read(images) if read is None else read) == labels, labels)
         return found
+
+
+def accuracies(right: Tensor, labels: Tensor) -> dict[str, Any]:
+    """{"accuracy", "accuracy_per_digit"} with intervals: right (B,), whether images of the digits labels (B,) were read
+    as such.
+    """
+    per_digit = {str(int(digit)): share_interval(right[labels == digit]) for digit in labels.unique()}
+    return {"accuracy": share_interval(right), "accuracy_per_digit": per_digit}
 
 
 def plain_values(measured: Mapping[str, Any]) -> dict[str, float]:

@@ -123,13 +123,23 @@ def _pair(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows of several seeds as one."""
-    measures = {}
-    for name, measured in rows[0].items():
-        if isinstance(measured, Mapping) and "value" in measured and all(name in row for row in rows):
-            found = {_pair(row): math.inf if row[name]["value"] is None else row[name]["value"] for row in rows}
-            measures[name] = _median_and_range(found.values()) | {"by_seeds": found}
     same = {name: value for name, value in _settings(rows[0]).items() if name not in TIES}
-    return {**same, "seeds": len(rows), **measures}
+    return {**same, "seeds": len(rows), **_spread_measures({_pair(row): row for row in rows})}
+
+
+def _spread_measures(by_seeds: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[str, Any]:
+    """Of measures that all seeds have, and of those in a measure, such as the accuracy's by digit."""
+    first, measures = next(iter(by_seeds.values())), {}
+    for name, measured in first.items():
+        if not isinstance(measured, Mapping) or not all(name in each for each in by_seeds.values()):
+            continue
+        own = {pair: each[name] for pair, each in by_seeds.items()}
+        if "value" in measured:
+            found = {pair: math.inf if each["value"] is None else each["value"] for pair, each in own.items()}
+            measures[name] = _median_and_range(found.values()) | {"by_seeds": found}
+        else:
+            measures[name] = _spread_measures(own)
+    return measures
 
 
 def _median_and_range(values: Collection[float]) -> dict[str, Any]:
@@ -178,7 +188,8 @@ def _word(name: str, value: Any) -> str:
 def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> str:
     """What `study_figure` draws as text: a line for each row and each floor, and the seeds behind it.
 
-    Beside the distance it says how far above the lowest one it is, see `_above_the_lowest`.
+    Beside the distance it says how far above the lowest one it is, see `_above_the_lowest`. Below it a second table
+    has the share of each digit that is read as asked for.
     """
     merged = _above_the_lowest(over_seeds([row for each in (study, *beside) for row in each["rows"]]))
     columns = [name for name in COLUMNS if any(name in row for row in merged)]
@@ -195,6 +206,18 @@ def study_table(study: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = 
     for label, row in rows + floors:
         seeds = str(row.get("seeds", 1)) if "model" in row else "-"
         lines.append([label, f"{row['samples']:,}", seeds, *(_cell(row.get(name)) for name in columns)])
+    per_digit = [(label, row["accuracy_per_digit"]) for label, row in rows + floors if "accuracy_per_digit" in row]
+    digits = sorted({digit for _, shares in per_digit for digit in shares})
+    read = [[label, *(_percent(shares.get(digit)) for digit in digits)] for label, shares in per_digit]
+    return "\n\n".join([_aligned(lines), *([_aligned([["read as asked", *digits], *read])] if read else [])])
+
+
+def _percent(share: Mapping[str, Any] | None) -> str:
+    return "-" if share is None else f"{share['value']:.1%}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many cells each, as text in columns."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
@@ -206,8 +229,8 @@ def _above_the_lowest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     Those of one seed compare for which the same numbers of samples were drawn, see `evaluation.intervals.draws_digest`:
     the interval is 1.96 standard deviations of the differences of the drawn sets to each side. The bias of their
     number, which drawn sets have more of, is in both and cancels. Those merged over seeds compare where the seeds are
-    the same: the median of the seeds' differences, and their range. The lowest of many is a little lower than it would
-    be on other samples.
+    the same and all distances finite: the median of the seeds' differences, and their range. The lowest of many is a
+    little lower than it would be on other samples.
     """
     found = [dict(row) for row in rows]
     measured = [row for row in found if math.isfinite(_number(row["frechet_distance"]["value"]))]
@@ -227,8 +250,14 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any], same_number: b
         difference = one["value"] - other["value"]
         half = 1.96 * stdev(a - b for a, b in zip(one["drawn"], other["drawn"], strict=True))
         return {"value": difference, "low": difference - half, "high": difference + half}
-    if same_number and "by_seeds" in other and one.get("by_seeds", {}).keys() == other["by_seeds"].keys():
-        return _median_and_range([value - other["by_seeds"][pair] for pair, value in one["by_seeds"].items()])
+    ours, theirs = one.get("by_seeds", {}), other.get("by_seeds", {})
+    if (
+        same_number
+        and ours
+        and ours.keys() == theirs.keys()
+        and all(map(math.isfinite, [*ours.values(), *theirs.values()]))
+    ):
+        return _median_and_range([value - theirs[pair] for pair, value in ours.items()])
     return None
 
 
