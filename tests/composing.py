@@ -64,7 +64,8 @@ def composed(*overrides: str, script: str = "train", hydra: bool = False) -> Dic
 def checked(*overrides: str, script: str = "train") -> dict[str, Any]:
     """The config that a script runs."""
     check = {"train": train_config, "sample": sample_config}[script]
-    return check(composed(*overrides, script=script), overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):  # a lever is composed with and without
+        return check(compose(script, list(overrides)), overrides)
 
 
 def answer(*overrides: str, script: str = "train") -> str:

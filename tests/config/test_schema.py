@@ -294,6 +294,14 @@ def test_a_lever_is_one() -> None:
     assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, estimated_statistics, ")
 
 
+def test_a_lever_changes_something() -> None:
+    for name in ("uniform_times", "batch_64", "no_average", "velocity_prediction"):  # what class_flow is already
+        line = answer("experiment=class_flow", f"lever={name}")
+        assert line == f"lever={name}: allowed for class_flow is what changes the recipe, which is the same without it"
+    # A word of the command line wins over a lever.
+    assert answer("experiment=quickstart", "lever=batch_64", "data.batch_size=32").startswith("lever=batch_64: ")
+
+
 def test_the_best_recipe_trains_the_course_s_network_on_the_same_data() -> None:
     best, course = checked("experiment=class_flow_best"), checked("experiment=class_flow")
     assert best["model"]["net"] == course["model"]["net"]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from denoiselab.config.check import ConfigError, check
 from denoiselab.config.schema import TrainConfig, TrainerConfig
 from denoiselab.files import write_atomically
+from denoiselab.runs import recipe
 
 
 def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +31,9 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     if values.get("lever", "").startswith("["):
         raise ConfigError(f"lever={values['lever']}: allowed is one, a run is named by it")
     if cfg.resume is None:
-        return check(cfg, asked=values)
+        config = check(cfg, asked=values)
+        _check_lever(config, overrides)
+        return config
     directory = Path(cfg.resume)
     path = directory / "config.yaml"
     if not path.is_file():
@@ -61,6 +65,16 @@ def train_config(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
             if before in callback.get("epochs", []):
                 callback["epochs"].append(config["trainer"]["max_epochs"])
     return config
+
+
+def _check_lever(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a lever that leaves the experiment as it is: a sweep would train it twice."""
+    if config["lever"] == "none":
+        return
+    without = compose("train", [word for word in overrides if not word.startswith("lever=")])
+    if recipe(check(without)) == recipe(config):
+        changes = "what changes the recipe, which is the same without it"
+        raise ConfigError(f"lever={config['lever']}: allowed for {config['name']} is {changes}")
 
 
 def _saved(directory: Path) -> Any:
