@@ -54,6 +54,9 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     last = [load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two")]
     for name, weight in last[0]["state_dict"].items():
         torch.testing.assert_close(last[1]["state_dict"][name], weight, rtol=0, atol=1e-4, msg=name)
+    samples = [torch.stack(load(tmp_path / name / "measured.pt")).int() for name in ("one", "two")]  # type: ignore[arg-type]
+    assert samples[0].shape == (2, 25, 1, 28, 28) and len(samples[0][0].unique(dim=0)) == 25
+    torch.testing.assert_close(samples[1], samples[0], rtol=0, atol=2)  # in their order
     measured = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
     assert measured[0]["floors"] == measured[1]["floors"]
     for alone_row, row in zip(measured[0]["rows"], measured[1]["rows"], strict=True):

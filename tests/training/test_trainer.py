@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from training_runs import compose_config, load, losses, make_run
 
@@ -43,6 +45,15 @@ def test_bf16_where_the_gpu_has_it(native: bool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
     for accelerator in ("auto", "gpu", "cuda"):
         assert default_precision(accelerator) == ("bf16-mixed" if native else "32-true")
+
+
+def test_ranks_wait_for_the_first_as_long_as_it_measures(tmp_path: Path) -> None:
+    for devices, strategy in ((2, "auto"), (1, "ddp")):
+        trainer = make_trainer(tmp_path, 1, [], False, "cpu", devices, 1, strategy, "32-true", None, False)
+        assert isinstance(trainer.strategy, DDPStrategy) and trainer.world_size == devices
+        assert trainer.strategy._timeout == timedelta(weeks=1)
+    alone = make_trainer(tmp_path, 1, [], False, "cpu", 1, 1, "auto", "32-true", None, False)
+    assert not isinstance(alone.strategy, DDPStrategy)
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from denoiselab.training import (
     Times,
     make_trainer,
 )
+from denoiselab.training.modules import PixelModule
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
@@ -160,9 +161,19 @@ def make_run(
     return Run(directory, module or class_module(), trainer, data, checkpoints)
 
 
+class Kept(SampleQuality):
+    """It keeps what it measures."""
+
+    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
+        torch.save([*made.values()], self.directory / "measured.pt")
+        super().measure(trainer, module, made)
+
+
 def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
-    """Fits IdleBatchNorm with every lever, and measures 25 samples, which no two ranks can share evenly."""
-    quality = SampleQuality(directory, [2], SEED, euler, samples=25, steps=2, guidance_scales=[2.0, 3.0], batch_size=4)
+    """Fits IdleBatchNorm with every lever, and measures 25 samples, which no two ranks can share evenly; they are in
+    measured.pt.
+    """
+    quality = Kept(directory, [2], SEED, euler, samples=25, steps=2, guidance_scales=[2.0, 3.0], batch_size=4)
     run = make_run(
         directory,
         module=class_module(IdleBatchNorm, **LEVERS),

@@ -6,11 +6,13 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 from denoiselab.hardware import multiplies_bf16_fast
 from denoiselab.training.callbacks import AtomicCheckpointIO
@@ -66,6 +68,7 @@ def make_trainer(
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = resolve_accelerator(accelerator)
     on_gpu = accelerator != "cpu"
+    alone = strategy == "auto" and (devices, num_nodes) == (1, 1)
     # Determinism would fill all new memory with NaN as well, a kernel for each tensor; nothing here reads what it has
     # not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -78,7 +81,8 @@ def make_trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy=strategy,
+        # The first rank draws pictures and measures, for which the others wait; Lightning's own patience is 30 minutes.
+        strategy="auto" if alone else DDPStrategy(timeout=timedelta(weeks=1)),
         precision=default_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
         gradient_clip_val=gradient_clip_val,
         sync_batchnorm=on_gpu,
