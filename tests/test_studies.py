@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from composing import ROOT, answer, checked, load_script, run_script
+from hydra.utils import instantiate
 from PIL import Image
 
+from denoiselab.checkpoint import read_checkpoint
 from denoiselab.data import MNIST
 from denoiselab.evaluation import Evaluator
 from denoiselab.jobs import load_image
+from denoiselab.runs import read_config
 from denoiselab.sweeps import draw_sweep
+from denoiselab.training import SampleQuality
 
 sample = load_script("sample")
 WORDS = ("edit=evaluate", "edit.samples=100", "edit.guidance_scales=[1,3]", "edit.steps=[2]", "logger=none")
@@ -91,6 +96,24 @@ def test_two_ranks_find_the_same(study: Path, digit_run: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert metrics(tmp_path / "two") == metrics(study)
     assert "floor: train subset" in done.stdout
+
+
+def test_training_measures_the_samples_that_are_drawn_here(study: Path, digit_run: Path, tmp_path: Path) -> None:
+    config = read_config(digit_run)
+    module = instantiate(config["model"], **instantiate(config["schedule"]), seed=0)
+    module.load_state_dict(read_checkpoint(digit_run / "checkpoints" / "last.ckpt")["state_dict"])
+    quality = {"seed": 100, "samples": 100, "steps": 2, "guidance_scales": [3.0]}
+    callback = SampleQuality(tmp_path, [1], solver=instantiate(config["solver"]), **quality)  # type: ignore[arg-type]
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(image_shape=(1, 28, 28)))
+    with torch.no_grad():
+        ours = callback.made(trainer, module.eval(), 3.0, range(100), lambda count: None)
+    drawn = torch.stack([load_image(study / "images" / f"g3_s2_{n:03d}.png") for n in range(100)])
+    torch.testing.assert_close(ours / 255, drawn, rtol=0, atol=1.01 / 255)
+    seeds = (
+        checked("experiment=class_flow")["callbacks"]["quality"]["seed"],
+        checked(*words(digit_run), script="sample")["seed"],
+    )
+    assert seeds == (100, 100)
 
 
 def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) -> None:

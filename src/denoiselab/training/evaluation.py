@@ -113,7 +113,7 @@ class SampleQuality(L.Callback):
     Args:
         directory: the run directory.
         epochs: epochs, counted from 1.
-        seed: of the samples' noise.
+        seed: of the samples' noise, which is that of `edit=evaluate` with this seed.
         solver: turns an estimate into the next x.
         samples: how many; 10,000 are for what is published.
         steps: solver steps.
@@ -178,12 +178,12 @@ class SampleQuality(L.Callback):
         done: Callable[[int], object],
     ) -> Tensor:
         """The samples of these numbers, (B, C, H, W) uint8."""
-        noise = ImageNoise(self.seed, indices, "quality")
-        x = noise(torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device))  # type: ignore[attr-defined]
+        like = torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device)  # type: ignore[attr-defined]
+        start, noise = (ImageNoise(self.seed, indices, purpose) for purpose in ("start", "sampling"))
         condition = module.condition(torch.tensor([index % 10 for index in indices], device=module.device))
         times = module.path.times(self.steps)
         denoiser = module.denoiser(scale, self.guidance_interval)
-        x = sample(denoiser, x, times, self.solver, noise, condition)
+        x = sample(denoiser, start(like), times, self.solver, noise, condition)
         check_finite(trainer, "samples", x)
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -140,12 +140,13 @@ class PixelModule(StepModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
 
-        Times are uniform and errors count the same whatever training does, so that runs compare.
+        Times are uniform, errors count the same and the noise is of one seed whatever training does, so that runs of
+        one prediction compare.
         """
         x_0, labels, indices = batch
         t, eps = [], []
         for index in indices.tolist():
-            generator = torch.Generator().manual_seed(key(self.seed, index, "validation"))
+            generator = torch.Generator().manual_seed(key(0, index, "validation"))
             t.append(self.times(1, generator))
             eps.append(torch.randn(self.noise_shape(x_0), generator=generator))
         device = x_0.device
