@@ -291,7 +291,7 @@ def test_an_experiment_has_the_settings_of_the_write_ups(name: str) -> None:
 def test_a_lever_is_one() -> None:
     line = answer("experiment=quickstart", "lever=[batch_64,no_average]")
     assert line == "lever=[batch_64,no_average]: allowed is one, a run is named by it"
-    assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, estimated_statistics, ")
+    assert answer("lever=batch64").startswith("lever=batch64: allowed are batch_64, constant_lr, default_betas, ")
 
 
 def test_a_lever_changes_something() -> None:
