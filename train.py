@@ -24,7 +24,7 @@ from denoiselab.config import (
     train_config,
 )
 from denoiselab.imports import quick_imports
-from denoiselab.runs import held, last_val_loss, removed_if_empty, run_place
+from denoiselab.runs import held, last_val_loss, measured_epochs, removed_if_empty, run_place
 
 CONFIG = Path(__file__).with_name("conf") / "train.yaml"
 register()
@@ -69,6 +69,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
 
         from denoiselab.allocator import keep_freed_memory
         from denoiselab.training import (
+            Checkpoints,
             NotFinite,
             Preempted,
             check_devices,
@@ -96,6 +97,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
             if rank() == 0:
                 more = "" if sweep else "; give trainer.max_epochs=N for more"
                 print(f"{directory}: complete after epoch {done}{more}")
+                quality = config["callbacks"]["quality"]
+                if quality and done in quality["epochs"] and done not in measured_epochs(directory):
+                    print(f"not measured: python sample.py backbone.run={directory} edit=evaluate does it")
             return last_val_loss(directory) if sweep else None
     if rank() == 0:
         save_config(config, directory)
@@ -130,7 +134,8 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         return float("inf")
     if trainer.is_global_zero:
         print(f"pictures: {directory / 'figures'}")
-    if sweep and callbacks[-1].signal:  # of Checkpoints, which had nothing to stop: it came in the last epoch
+    checkpoints = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
+    if sweep and checkpoints.signal:  # which had nothing to stop: it came in the last epoch
         sys.exit()
     value = trainer.callback_metrics.get("val_loss")
     return None if value is None else float(value)

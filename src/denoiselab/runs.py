@@ -130,6 +130,11 @@ def read_measured(directory: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: is no JSON ({error})") from error
 
 
+def measured_epochs(directory: Path) -> set[int]:
+    """After which the run's samples have been measured."""
+    return {row["epoch"] for row in read_measured(directory).get("rows", [])}
+
+
 def save_measured(directory: Path, values: dict[str, Any]) -> None:
     """Puts values into the run's metrics.json in place of those of the same keys; what is not finite is null."""
     with write_atomically(directory / "metrics.json") as temporary:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from training_runs import SEED, WithoutBatchNorm, class_module, make_run
+from training_runs import (
+    SEED,
+    STEPS,
+    WithoutBatchNorm,
+    class_module,
+    differences,
+    load,
+    make_run,
+    terminate_after,
+)
 
 from denoiselab.evaluation import Evaluator, denoising_quality
 from denoiselab.nets import UNet
 from denoiselab.noise import Additive
+from denoiselab.runs import measured_epochs, read_measured
 from denoiselab.sample import euler
 from denoiselab.training import DenoisingQuality, NotFinite, OneStepModule, Optimizer, SampleQuality
 
@@ -73,13 +84,22 @@ def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics.json").exists()
 
 
-def quality(directory: Path, epochs: list[int], scales: tuple[float, ...] = (2.0, 3.0)) -> SampleQuality:
-    return SampleQuality(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=scales, batch_size=10)
+def quality(
+    directory: Path,
+    epochs: list[int],
+    scales: tuple[float, ...] = (2.0, 3.0),
+    kind: type[SampleQuality] = SampleQuality,
+) -> SampleQuality:
+    return kind(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=scales, batch_size=10)
+
+
+class PowerFailure(Exception):
+    pass
 
 
 def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(epochs: int) -> None:
-        made = make_run(tmp_path, epochs, callbacks=[quality(tmp_path, [1, 3])])  # type: ignore[arg-type]
+        made = make_run(tmp_path, epochs, last=[quality(tmp_path, [1, 3])])  # type: ignore[arg-type]
         made.fit(resume=epochs > 2)
 
     run(1)
@@ -93,15 +113,44 @@ def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.Cap
     assert "floor: train subset" in capsys.readouterr().out
 
 
+class CutShort(SampleQuality):
+    """Power fails while it measures."""
+
+    def measure(self, *arguments: Any) -> None:
+        raise PowerFailure
+
+
+def test_a_run_killed_while_it_measures_loses_nothing(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"ema": 0.9, "bn_batches": 2}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    make_run(whole, 2, last=[quality(whole, [1, 2])], **options).fit()
+    with pytest.raises(PowerFailure):
+        make_run(cut, 2, last=[quality(cut, [1, 2], kind=CutShort)], **options).fit()
+    assert load(cut / "checkpoints" / "last.ckpt")["global_step"] == STEPS
+    assert measured_epochs(cut) == set()
+    make_run(cut, 2, last=[quality(cut, [1, 2])], **options).fit(resume=True)
+    ours, theirs = (read_measured(directory)["rows"] for directory in (cut, whole))
+    assert [row | {"run": ""} for row in ours] == [row | {"run": ""} for row in theirs] and len(ours) == 4
+    last = [load(directory / "checkpoints" / "last.ckpt") for directory in (cut, whole)]
+    assert differences(*last) == []
+
+
+def test_a_run_that_goes_on_in_mid_epoch_measures_nothing_anew(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2, callbacks=[terminate_after(lambda: run.checkpoints, STEPS + 2)], last=[])
+    run.fit_until_stopped()
+    make_run(tmp_path, 2, last=[quality(tmp_path, [1, 2])]).fit(resume=True)  # asked for later: epoch 1 is gone
+    assert measured_epochs(tmp_path) == {2}
+
+
 def test_without_guidance_no_digit_is_read(tmp_path: Path) -> None:
-    make_run(tmp_path, 1, callbacks=[quality(tmp_path, [1], (0.0, 1.0))]).fit()  # type: ignore[arg-type]
+    make_run(tmp_path, 1, last=[quality(tmp_path, [1], (0.0, 1.0))]).fit()  # type: ignore[arg-type]
     rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
     assert ["accuracy" in row for row in rows] == [False, True]
 
 
 def test_what_is_measured_are_samples_of_the_average(tmp_path: Path) -> None:
     callback = quality(tmp_path, [1])
-    run = make_run(tmp_path, 1, module=class_module(WithoutBatchNorm), callbacks=[callback], ema=0.9)
+    run = make_run(tmp_path, 1, module=class_module(WithoutBatchNorm), last=[callback], ema=0.9)
     run.fit()
     rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
     data, labels = run.data, torch.arange(24) % 10

@@ -151,6 +151,20 @@ def test_a_finished_run_resumes_to_nothing(tmp_path: Path, train: Any, capsys: p
     assert ((tmp_path / "metrics.csv").read_text(), (tmp_path / "checkpoints" / "last.ckpt").read_bytes()) == before
 
 
+def test_a_finished_run_says_what_it_has_not_measured(
+    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data=synthetic", "trainer=smoke", "model.net.width=4", "trainer.accelerator=cpu")
+    train(compose_config(*words, "callbacks.quality.epochs=[1]"), tmp_path, None)
+    line = f"not measured: python sample.py backbone.run={tmp_path} edit=evaluate does it\n"
+    for measured in (True, False):
+        if not measured:
+            (tmp_path / "metrics.json").unlink()
+        capsys.readouterr()
+        train(compose_config(f"resume={tmp_path}"), tmp_path, None)
+        assert capsys.readouterr().out.endswith(line) is not measured
+
+
 def test_how_many_epochs_a_checkpoint_has_done(tmp_path: Path) -> None:
     stopped_run(tmp_path / "a", STEPS + 2, epochs=2).fit_until_stopped()
     make_run(tmp_path / "b", epochs=2).fit()

@@ -132,6 +132,7 @@ def make_run(
     *,
     module: ClassModule | None = None,
     callbacks: Sequence[L.Callback] = (),
+    last: Sequence[L.Callback] = (),
     ema: float | None = None,
     warmup: bool = False,
     bn_batches: int = 0,
@@ -147,7 +148,7 @@ def make_run(
     trainer = make_trainer(
         directory,
         epochs,
-        [Metrics(directory, every), *callbacks, *average, checkpoints],
+        [Metrics(directory, every), *callbacks, *average, checkpoints, *last],
         logger=False,
         accelerator="cpu",
         devices=devices,
@@ -164,9 +165,9 @@ def make_run(
 class Kept(SampleQuality):
     """It keeps what it measures."""
 
-    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
+    def measure(self, trainer: L.Trainer, module: PixelModule, epoch: int, made: Mapping[float | None, Tensor]) -> None:
         torch.save([*made.values()], self.directory / "measured.pt")
-        super().measure(trainer, module, made)
+        super().measure(trainer, module, epoch, made)
 
 
 def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
@@ -177,7 +178,7 @@ def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
     run = make_run(
         directory,
         module=class_module(IdleBatchNorm, **LEVERS),
-        callbacks=[quality],
+        last=[quality],
         batch_size=batch_size,
         devices=devices,
         ema=0.8,

@@ -346,7 +346,7 @@ class ClassifierConfig:
 
 @dataclass
 class CallbacksConfig:
-    """In the order in which they run: what draws comes before EMA, what saves comes last."""
+    """In the order in which they run: what draws comes before EMA, what saves after it, what takes long comes last."""
 
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     panels: PanelsConfig | None = None
@@ -354,12 +354,12 @@ class CallbacksConfig:
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
     upscaled: UpscaledConfig | None = None
-    quality: QualityConfig | None = None
     classifier: ClassifierConfig | None = None
     pipeline: PipelineConfig | None = None
     ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    quality: QualityConfig | None = None
 
 
 # --- trainer, logger, root -------------------------------------------------------------------------------------------

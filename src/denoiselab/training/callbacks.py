@@ -191,7 +191,7 @@ class Checkpoints(L.Callback):
 
     On SIGTERM or Ctrl-C the step in progress is finished, last.ckpt is saved and Preempted is raised; a second Ctrl-C
     does not wait. Under DDP the ranks agree every `agree_every` steps and at the end of an epoch. List it after every
-    other callback, so that what it saves is what they have done.
+    callback whose work it saves.
 
     Args:
         directory: the run directory.

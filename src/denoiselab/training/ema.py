@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -18,7 +20,8 @@ class EMA(WeightAveraging):
     """w_ema <- decay w_ema + (1 - decay) w after every step; validation and pictures use w_ema.
 
     Checkpoints keep the average in `state_dict` and the weights in training beside it. List it after every callback
-    that draws: Lightning swaps the average in before their on_validation_epoch_end and out in this one's.
+    that draws: Lightning swaps the average in before their on_validation_epoch_end and out in this one's. Elsewhere
+    `averaged` does.
 
     BatchNorm's running statistics are averaged along with the weights and its counts copied, but statistics of averaged
     weights are no averages of statistics. With `bn_batches` they are estimated anew before the average is used: the
@@ -93,6 +96,21 @@ class EMA(WeightAveraging):
             for number in range(self.bn_batches):
                 step = epoch * len(loader) + number % len(loader)
                 module.observe(loader.global_batch(step), generator)
+
+
+@contextmanager
+def averaged(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
+    """The module in eval mode, with the weights that its checkpoint has: the average, where there is an `EMA`."""
+    average = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+    if average:
+        average._swap_models(module)
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
+        if average:
+            average._swap_models(module)
 
 
 def _state(module: nn.Module) -> list[Tensor]:

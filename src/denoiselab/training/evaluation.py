@@ -17,9 +17,10 @@ from denoiselab.denoise import EVERYWHERE
 from denoiselab.evaluation import Evaluator, Setting, denoising_quality, plain_values
 from denoiselab.figures import Curve, quality_figure, study_figure, study_table
 from denoiselab.noise import ImageNoise
-from denoiselab.runs import read_measured, recipe, run_place, save_measured
+from denoiselab.runs import measured_epochs, read_measured, recipe, run_place, save_measured
 from denoiselab.sample import Solver, evaluations, sample
 from denoiselab.training.callbacks import log_picture
+from denoiselab.training.ema import averaged
 from denoiselab.training.modules import OneStepModule, PixelModule
 from denoiselab.training.pictures import PictureCallback, check_finite, shows_bar
 
@@ -110,6 +111,9 @@ class SampleQuality(L.Callback):
     Every rank makes its share of the samples and the first one measures them; as each sample has a generator of its
     own, the numbers are the same on any number of ranks. Image n is of digit n mod 10.
 
+    It may take long, so list it after `Checkpoints`: of a run that is killed meanwhile no training is lost, and a
+    resumed one first measures what was not.
+
     Args:
         directory: the run directory.
         epochs: epochs, counted from 1.
@@ -142,15 +146,25 @@ class SampleQuality(L.Callback):
         self.batch_size = batch_size
         self._evaluator: Evaluator | None = None
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, PixelModule)
-        if trainer.current_epoch + 1 not in self.epochs:
-            return
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        done = trainer.current_epoch
+        between_epochs = trainer.global_step == done * trainer.num_training_batches
+        left = done in self.epochs and between_epochs and done not in measured_epochs(self.directory)
+        if trainer.strategy.broadcast(left):  # the first rank's answer, whose directory it is
+            self.draw_and_measure(trainer, pl_module, done)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch + 1 in self.epochs:
+            self.draw_and_measure(trainer, pl_module, trainer.current_epoch + 1)
+
+    def draw_and_measure(self, trainer: L.Trainer, module: L.LightningModule, epoch: int) -> None:
+        """Every rank's part of it, after an epoch."""
+        assert isinstance(module, PixelModule)
         scales: Sequence[float | None] = self.guidance_scales or [None]
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            images = [self.gathered(trainer, pl_module, scale) for scale in scales]
+        with averaged(trainer, module), torch.no_grad(), trainer.precision_plugin.forward_context():
+            images = [self.gathered(trainer, module, scale) for scale in scales]
         if trainer.is_global_zero:
-            self.measure(trainer, pl_module, dict(zip(scales, images, strict=True)))
+            self.measure(trainer, module, epoch, dict(zip(scales, images, strict=True)))
         trainer.strategy.barrier()
 
     def gathered(self, trainer: L.Trainer, module: PixelModule, scale: float | None) -> Tensor:
@@ -188,7 +202,7 @@ class SampleQuality(L.Callback):
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def measure(self, trainer: L.Trainer, module: PixelModule, made: Mapping[float | None, Tensor]) -> None:
+    def measure(self, trainer: L.Trainer, module: PixelModule, epoch: int, made: Mapping[float | None, Tensor]) -> None:
         """Writes what is measured of the samples at each scale into metrics.json, quality.png and the loggers."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self._evaluator is None:  # once, for its floors
@@ -196,14 +210,13 @@ class SampleQuality(L.Callback):
             self._evaluator = Evaluator(*splits, device=module.device, cache=data.root)
         evaluator = self._evaluator
         labels = torch.arange(self.samples) % 10 if module.num_classes else None
-        epoch = trainer.current_epoch + 1
         rows = [
             # At scale 0 no digit is asked for.
             asdict(self.setting(module, epoch, scale)) | evaluator.measure(images, None if scale == 0 else labels)
             for scale, images in made.items()
         ]
         saved = read_measured(self.directory)
-        before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a resumed run repeats
+        before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a run killed later repeats
         in_turn = labels is not None and any(scale != 0 for scale in made)
         study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=in_turn)}
         save_measured(self.directory, study)
