@@ -157,8 +157,8 @@ def make_callbacks(
         if name in ("samples", "upscaled", "quality"):
             extra["solver"] = instantiate(config["solver"])
             extra["steps"] = min(node["steps"], sampling_steps or node["steps"])
-        measured = {"denoising": ("count", "nlm_count"), "quality": ("samples",)}.get(name, ())
-        extra |= {key: min(node[key], evaluated_images or node[key]) for key in measured}
+        if key := {"denoising": "count", "quality": "samples"}.get(name):
+            extra[key] = min(node[key], evaluated_images or node[key])
         callbacks.append(instantiate(node, **extra, _convert_="all"))
     return callbacks
 

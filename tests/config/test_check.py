@@ -188,7 +188,6 @@ MISTAKES = [
         "callbacks.denoising.sigmas=[]: allowed is one or more numbers >= 0",
     ),
     ([*DENOISER, "callbacks.denoising.count=1"], "callbacks.denoising.count=1: allowed is 2 images or more"),
-    ([*DENOISER, "callbacks.denoising.nlm_count=0"], "callbacks.denoising.nlm_count=0: allowed is 2 images or more"),
     (["callbacks=denoiser", "callbacks.panels=null"], "callbacks.denoising=on: allowed is null for this model"),
     (
         ["experiment=denoiser_pure_noise", "callbacks=denoiser", "callbacks.panels=null"],

@@ -34,7 +34,7 @@ def pictures(split: str, n: int = 64) -> Tensor:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, list[Denoised]]:
-    return denoising_quality(half, pictures("test"), SIGMAS, pictures("train"), SEED, nlm_count=12, batch_size=25)
+    return denoising_quality(half, pictures("test"), SIGMAS, pictures("train"), SEED, batch_size=25)
 
 
 def half(z: Tensor, sigma: float) -> Tensor:
@@ -43,9 +43,9 @@ def half(z: Tensor, sigma: float) -> Tensor:
 
 def test_there_is_an_entry_for_every_method_and_sigma(measured: dict[str, list[Denoised]]) -> None:
     assert list(measured) == METHODS
-    for name, entries in measured.items():
+    for entries in measured.values():
         assert [entry.sigma for entry in entries] == SIGMAS
-        assert {entry.n for entry in entries} == {12 if name == "non_local_means" else 64}
+        assert {entry.n for entry in entries} == {64}
 
 
 def test_the_numbers_are_those_of_the_keyed_noise(measured: dict[str, list[Denoised]]) -> None:
@@ -77,19 +77,17 @@ def test_without_noise_the_classical_methods_return_the_picture(measured: dict[s
 def test_a_perfect_denoiser_has_no_error() -> None:
     x = pictures("test").float() / 255
     given = iter([x[:50], x[:50], x[50:], x[50:]])
-    found = denoising_quality(
-        lambda z, sigma: next(given), x, [0.2, 0.5], pictures("train"), SEED, nlm_count=2, batch_size=50
-    )
+    found = denoising_quality(lambda z, sigma: next(given), x, [0.2, 0.5], pictures("train"), SEED, batch_size=50)
     assert [(entry.mse["value"], entry.psnr["value"]) for entry in found["network"]] == [(0, math.inf)] * 2
 
 
 def test_batches_and_the_order_of_sigmas_change_nothing(measured: dict[str, list[Denoised]]) -> None:
-    again = denoising_quality(half, pictures("test"), SIGMAS[::-1], pictures("train"), SEED, nlm_count=12, batch_size=7)
+    again = denoising_quality(half, pictures("test"), SIGMAS[::-1], pictures("train"), SEED, batch_size=7)
     for name in METHODS:
         for entry, other in zip(measured[name], reversed(again[name]), strict=True):
             assert entry.setting == other.setting and entry.n == other.n
             assert entry.mse["value"] == pytest.approx(other.mse["value"], rel=1e-5)
-    other_seed = denoising_quality(half, pictures("test"), [0.8], pictures("train"), SEED + 1, nlm_count=2)
+    other_seed = denoising_quality(half, pictures("test"), [0.8], pictures("train"), SEED + 1)
     assert other_seed["none"][0].mse["value"] != pytest.approx(measured["none"][2].mse["value"], rel=1e-5)
 
 
@@ -103,7 +101,7 @@ def test_the_wiener_filter_is_at_least_as_good_as_the_best_blur(measured: dict[s
 def test_settings_are_chosen_on_training_images_alone(measured: dict[str, list[Denoised]]) -> None:
     """Flat test pictures would like the widest blur; the width stays."""
     flat = torch.full((64, 1, 28, 28), 0.5)
-    found = denoising_quality(half, flat, SIGMAS, pictures("train"), SEED, nlm_count=12)
+    found = denoising_quality(half, flat, SIGMAS, pictures("train"), SEED)
     for name in ("gaussian_blur", "non_local_means"):
         assert [entry.setting for entry in found[name]] == [entry.setting for entry in measured[name]]
     eps = ImageNoise(SEED, range(64), "denoising")(flat)

@@ -39,14 +39,14 @@ def one_step(lr: float = 1e-3) -> OneStepModule:
 
 def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(epochs: int) -> OneStepModule:
-        callback = DenoisingQuality(tmp_path, [1, 3], 11, SIGMAS, count=8, nlm_count=4)
+        callback = DenoisingQuality(tmp_path, [1, 3], 11, SIGMAS, count=8)
         made = make_run(tmp_path, epochs, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
         made.fit(resume=epochs > 2)
         data = made.data
         made.module.eval()
         with torch.no_grad():
             found = denoising_quality(
-                lambda z, sigma: made.module.net(z), data.test_images[:8], SIGMAS, data.train_images, 11, nlm_count=4
+                lambda z, sigma: made.module.net(z), data.test_images[:8], SIGMAS, data.train_images, 11
             )
         expected.append([entry.mse["value"] for entry in found["network"]])
         return made.module  # type: ignore[return-value]
@@ -58,7 +58,7 @@ def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.Capt
     assert list(metrics) == ["epoch_001", "epoch_003"]
     for methods, mse in zip(metrics.values(), expected, strict=True):
         assert [entry["mse"]["value"] for entry in methods["network"]] == pytest.approx(mse, rel=1e-5)
-        assert [entry["n"] for entry in methods["network"] + methods["non_local_means"]] == [8] * 3 + [4] * 3
+        assert [entry["n"] for entry in methods["network"] + methods["non_local_means"]] == [8] * 6
         assert methods["none"][0]["psnr"] == {"value": None, "low": None, "high": None}
     assert metrics["epoch_001"]["wiener"] == metrics["epoch_003"]["wiener"]
     with Image.open(tmp_path / "figures" / "denoising_quality.png") as picture:
@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
-    callback = DenoisingQuality(tmp_path, [1], 0, SIGMAS, count=8, nlm_count=2)
+    callback = DenoisingQuality(tmp_path, [1], 0, SIGMAS, count=8)
     run = make_run(tmp_path, 1, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
 
     def broken(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

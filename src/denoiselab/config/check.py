@@ -365,8 +365,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             sigmas = node["sigmas"]
             good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
             require(good, f"callbacks.{name}.sigmas", sigmas, "one or more numbers >= 0")
-    for name in ("count", "nlm_count") if denoising else ():
-        require(denoising[name] > 1, f"callbacks.denoising.{name}", denoising[name], "2 images or more")
+    if denoising:
+        require(denoising["count"] > 1, "callbacks.denoising.count", denoising["count"], "2 images or more")
     if callbacks["panels"]:
         digits = callbacks["panels"]["digits"]
         require(1 <= digits <= 10, "callbacks.panels.digits", digits, "1 to 10")

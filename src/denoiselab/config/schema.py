@@ -292,7 +292,6 @@ class DenoisingConfig(PictureConfig):
     _target_: str = "denoiselab.training.DenoisingQuality"
     sigmas: list[float] = MISSING
     count: int = MISSING
-    nlm_count: int = MISSING
 
 
 @dataclass

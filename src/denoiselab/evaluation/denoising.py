@@ -19,12 +19,12 @@ Denoise = Callable[[Tensor, float], Tensor]  # z (B, 1, H, W), sigma -> the esti
 
 WIDTHS = [width / 10 for width in range(31)]  # of the blur, in pixels
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)  # h / sigma of non-local means
-TRAIN_IMAGES, NLM_TRAIN_IMAGES = 500, 50  # by which width and h are chosen
+TRAIN_IMAGES = 200  # by which width and h are chosen
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """What a method makes of z at one sigma: errors of the first n images, and the setting chosen for this sigma.
+    """What a method makes of z at one sigma: errors of n images, and the setting chosen for this sigma.
 
     `mse` and `psnr` are means over images with their intervals, as `intervals.mean_interval` gives them.
     """
@@ -43,7 +43,6 @@ def denoising_quality(
     train_images: Tensor,
     seed: int,
     *,
-    nlm_count: int = 200,
     batch_size: int = 500,
 ) -> dict[str, list[Denoised]]:
     """Mean squared error and PSNR of methods of denoising, {method: an entry for each sigma}.
@@ -55,10 +54,10 @@ def denoising_quality(
     - "none": z itself.
     - "gaussian_blur": of the width that is best at this sigma on training images.
     - "wiener": the best linear shift-invariant filter about the mean training image (`wiener`).
-    - "non_local_means": on the first nlm_count images (it is slow), h being the best at this sigma on training images.
+    - "non_local_means": of the h that is best at this sigma on training images.
 
-    Width and h have the least mean squared error on the first training images, at most 500 and 50 and no more than are
-    tested, with noise of their own ("fitting"). Estimates are scored as they are, not clipped to [0, 1]. The PSNR is
+    Width and h have the least mean squared error on the first training images, at most 200 and no more than are tested,
+    with noise of their own ("fitting"). Estimates are scored as they are, not clipped to [0, 1]. The PSNR is
     the mean of the images' PSNRs, not the PSNR of the mean squared error. At sigma = 0 all but the network return the
     picture itself: their error is 0 and their PSNR infinite.
     """
@@ -69,9 +68,8 @@ def denoising_quality(
     for sigma in sigmas:
         z = x + sigma * eps
         widths[sigma] = best_setting(gaussian_blur, WIDTHS, z, x)
-        n = min(NLM_TRAIN_IMAGES, nlm_count)
         h = [strength * sigma for strength in STRENGTHS]
-        strengths[sigma] = best_setting(partial(non_local_means, sigma=sigma), h, z[:n], x[:n])
+        strengths[sigma] = best_setting(partial(non_local_means, sigma=sigma), h, z, x)
     mean, spectrum = mean_and_spectrum(train_images)
 
     methods: dict[str, Denoise] = {
@@ -90,16 +88,15 @@ def denoising_quality(
         x = as_floats(images[start : start + batch_size])
         eps = ImageNoise(seed, range(start, start + len(x)), "denoising")(x)
         for name, method in methods.items():
-            n = max(0, min(len(x), nlm_count - start)) if name == "non_local_means" else len(x)
-            for sigma in sigmas if n else ():
-                estimate = method(x[:n] + sigma * eps[:n], sigma)
-                errors[name, sigma].append((estimate.double() - x[:n].double()).square().mean((1, 2, 3)))
-                ratios[name, sigma].append(psnr(estimate, x[:n]))
+            for sigma in sigmas:
+                estimate = method(x + sigma * eps, sigma)
+                errors[name, sigma].append((estimate.double() - x.double()).square().mean((1, 2, 3)))
+                ratios[name, sigma].append(psnr(estimate, x))
     return {
         name: [
             Denoised(
                 sigma,
-                sum(map(len, errors[name, sigma])),
+                len(images),
                 mean_interval(torch.cat(errors[name, sigma]), seed),
                 mean_interval(torch.cat(ratios[name, sigma]), seed),
                 settings.get((name, sigma), {}),

@@ -34,7 +34,6 @@ class DenoisingQuality(PictureCallback):
     Args:
         sigmas: the noise levels.
         count: how many test images, from the first; all where there are fewer.
-        nlm_count: how many of them non-local means gets.
     """
 
     def __init__(
@@ -44,11 +43,10 @@ class DenoisingQuality(PictureCallback):
         seed: int,
         sigmas: Sequence[float],
         count: int = 10_000,
-        nlm_count: int = 200,
     ) -> None:
         super().__init__(directory, epochs, seed)
         self.directory = Path(directory)
-        self.sigmas, self.count, self.nlm_count = list(sigmas), count, nlm_count
+        self.sigmas, self.count = list(sigmas), count
 
     def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
         assert isinstance(module, OneStepModule)
@@ -63,9 +61,7 @@ class DenoisingQuality(PictureCallback):
                 bar.update(len(z))
                 return estimate
 
-            measured = denoising_quality(
-                denoise, images, self.sigmas, data.train_images, self.seed, nlm_count=self.nlm_count
-            )
+            measured = denoising_quality(denoise, images, self.sigmas, data.train_images, self.seed)
         epochs = read_measured(self.directory).get("denoising", {})
         epochs[f"epoch_{epoch:03d}"] = {method: [asdict(each) for each in found] for method, found in measured.items()}
         save_measured(self.directory, {"denoising": epochs})
@@ -73,7 +69,7 @@ class DenoisingQuality(PictureCallback):
             "network": f"network, trained at sigma {module.t:g}",
             "wiener": "Wiener filter",
             "gaussian_blur": "Gaussian blur, best width",
-            "non_local_means": f"non-local means ({measured['non_local_means'][0].n:,} images)",
+            "non_local_means": "non-local means",
             "none": "nothing done",
         }
         curves = {}
