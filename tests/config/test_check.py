@@ -71,10 +71,6 @@ MISTAKES = [
                 "callbacks.samples.digits=[1]: allowed is null for this model, whose grid has prompts",
             ),
             (["solver=euler"], "solver=euler: allowed is ddpm_learned, ddpm, ddim or dpmpp for this model"),
-            (
-                ["callbacks.ema.bn_batches=5"],
-                "callbacks.ema.bn_batches=5: allowed is 0, this model has no BatchNorm",
-            ),
         )
     ),
     (
@@ -197,10 +193,6 @@ MISTAKES = [
     (
         ["callbacks.ema.decay=1"],
         "callbacks.ema.decay=1.0: allowed is null (off), or more than 0 and less than 1",
-    ),
-    (
-        ["callbacks.ema.bn_batches=-1"],
-        "callbacks.ema.bn_batches=-1: allowed is 0 (averaged statistics) or more training batches",
     ),
     (["callbacks.metrics.every=0"], "callbacks.metrics.every=0: allowed is 1 or more"),
     (["data.batch_size=0"], "data.batch_size=0: allowed is 1 to 60000 images per rank"),

@@ -121,14 +121,13 @@ class CutShort(SampleQuality):
 
 
 def test_a_run_killed_while_it_measures_loses_nothing(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"ema": 0.9, "bn_batches": 2}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    make_run(whole, 2, last=[quality(whole, [1, 2])], **options).fit()
+    make_run(whole, 2, last=[quality(whole, [1, 2])], ema=0.9).fit()
     with pytest.raises(PowerFailure):
-        make_run(cut, 2, last=[quality(cut, [1, 2], kind=CutShort)], **options).fit()
+        make_run(cut, 2, last=[quality(cut, [1, 2], kind=CutShort)], ema=0.9).fit()
     assert load(cut / "checkpoints" / "last.ckpt")["global_step"] == STEPS
     assert measured_epochs(cut) == set()
-    make_run(cut, 2, last=[quality(cut, [1, 2])], **options).fit(resume=True)
+    make_run(cut, 2, last=[quality(cut, [1, 2])], ema=0.9).fit(resume=True)
     ours, theirs = (read_measured(directory)["rows"] for directory in (cut, whole))
     assert [row | {"run": ""} for row in ours] == [row | {"run": ""} for row in theirs] and len(ours) == 4
     last = [load(directory / "checkpoints" / "last.ckpt") for directory in (cut, whole)]

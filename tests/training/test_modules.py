@@ -219,15 +219,15 @@ def validate(module: PixelModule, batch_size: int, directory: Path) -> float:
     return float(run.trainer.callback_metrics["val_loss"])
 
 
-def test_validation_loss_knows_neither_batch_size_nor_dropout(tmp_path: Path) -> None:
+def test_validation_loss_knows_neither_batch_size_nor_dropout_nor_seed(tmp_path: Path) -> None:
     module = class_module()
     first = validate(module, 16, tmp_path)
     assert validate(module, 16, tmp_path) == first
     assert validate(module, 7, tmp_path) == pytest.approx(first, rel=1e-6)
     module.class_dropout = 1.0
     assert validate(module, 16, tmp_path) == first
-    module.seed += 1  # other times and noise
-    assert validate(module, 16, tmp_path) != pytest.approx(first, rel=1e-4)
+    module.seed += 1
+    assert validate(module, 16, tmp_path) == first
 
 
 # --- learning rate

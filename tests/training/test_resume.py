@@ -99,13 +99,9 @@ def test_resumed_from_sigterm_in_mid_epoch(tmp_path: Path, uninterrupted: Path, 
 
 
 def test_with_every_lever_on(tmp_path: Path) -> None:
-    """In the middle of an epoch the checkpoint has statistics for the average, and the end does not show it."""
-    options = OPTIONS | {"warmup": True, "bn_batches": 2, "epochs": 2}
+    options = OPTIONS | {"warmup": True, "epochs": 2}
     make_run(tmp_path / "one", module=class_module(**LEVERS), **options).fit()
     stopped_run(tmp_path / "two", 8, module=class_module(**LEVERS), **options).fit_until_stopped()
-    saved = load(tmp_path / "two" / "checkpoints" / "last.ckpt")
-    count = "net.enter.0.1.num_batches_tracked"
-    assert int(saved["state_dict"][count]) == 2 and int(saved["current_model_state"][count]) == 8
     make_run(tmp_path / "two", module=class_module(**LEVERS), **options).fit(resume=True)
     assert_same(tmp_path / "two", tmp_path / "one")
 

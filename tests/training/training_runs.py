@@ -135,7 +135,6 @@ def make_run(
     last: Sequence[L.Callback] = (),
     ema: float | None = None,
     warmup: bool = False,
-    bn_batches: int = 0,
     every: int = 4,
     clip: float | None = 0.5,
     precision: str = "32-true",
@@ -144,7 +143,7 @@ def make_run(
     kept: Sequence[int] = (),
 ) -> Run:
     checkpoints = Checkpoints(directory, kept)
-    average = [] if ema is None else [EMA(ema, warmup, bn_batches)]
+    average = [] if ema is None else [EMA(ema, warmup)]
     trainer = make_trainer(
         directory,
         epochs,
@@ -183,7 +182,6 @@ def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
         devices=devices,
         ema=0.8,
         warmup=True,
-        bn_batches=2,
     )
     run.fit()
 

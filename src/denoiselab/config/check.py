@@ -130,7 +130,6 @@ def _check_text_model(model: dict[str, Any], data: dict[str, Any], ema: dict[str
     net, second = model["net"], "low_resolution" in model
     require(net["resolution"] == data["resolution"], "model.net.resolution", net["resolution"], "data.resolution")
     require(net.get("upscaler", False) == second, "model.net.upscaler", not second, f"{second} for this model")
-    require(not ema["bn_batches"], "callbacks.ema.bn_batches", ema["bn_batches"], "0, this model has no BatchNorm")
     widths, groups, resolution = net["widths"], net["groups"], net["resolution"]
     require(groups > 0, "model.net.groups", groups, "a positive number of groups")
     good = bool(widths) and all(width > 0 and width % groups == 0 for width in widths)
@@ -184,8 +183,6 @@ def _check_classifier(config: dict[str, Any]) -> None:
     _check_optimizer(model["optimizer"])
     for name in ("schedule", "solver"):
         require(config[name] is None, name, "...", "nothing (~schedule): a classifier does not denoise")
-    batches = config["callbacks"]["ema"]["bn_batches"]
-    require(batches == 0, "callbacks.ema.bn_batches", batches, "0 for this model")
 
 
 def _check_times(times: dict[str, Any] | None) -> None:
@@ -333,11 +330,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
     require(callbacks["metrics"]["every"] > 0, "callbacks.metrics.every", callbacks["metrics"]["every"], "1 or more")
     decay = callbacks["ema"]["decay"]
     require(decay is None or 0 < decay < 1, "callbacks.ema.decay", decay, "null (off), or more than 0 and less than 1")
-    batches = callbacks["ema"]["bn_batches"]
-    require(batches >= 0, "callbacks.ema.bn_batches", batches, "0 (averaged statistics) or more training batches")
-    for name in ("warmup", "bn_batches") if decay is None else ():
-        value = callbacks["ema"][name]
-        require(not value, f"callbacks.ema.{name}", value, "of use with a callbacks.ema.decay only")
+    warmup = callbacks["ema"]["warmup"]
+    require(not warmup or decay is not None, "callbacks.ema.warmup", warmup, "of use with a callbacks.ema.decay only")
     _check_beside(config["beside"], grids=callbacks["samples"] is not None)
     for name, callback in callbacks.items():
         if callback and callback.get("epochs"):

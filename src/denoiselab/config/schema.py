@@ -264,7 +264,6 @@ class EMAConfig:
     _target_: str = "denoiselab.training.EMA"
     decay: float | None = MISSING
     warmup: bool = MISSING
-    bn_batches: int = MISSING
 
 
 @dataclass

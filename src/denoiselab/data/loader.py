@@ -82,17 +82,9 @@ class StepLoader:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """(x, labels) of a global step: float32 (B, C, H, W) in [0, 1] and int64 (B,)."""
-        return self._rows(step, self.rank, 1)
-
-    def global_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """(x, labels) of all ranks' batches of a global step, (world_size B, C, H, W) and (world_size B,)."""
-        return self._rows(step, 0, self.world_size)
-
-    def _rows(self, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-        """The batches of so many ranks from this one on."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        start = (place * self.world_size + rank) * self.batch_size
-        rows = self.permutation(epoch)[start : start + ranks * self.batch_size]
+        start = (place * self.world_size + self.rank) * self.batch_size
+        rows = self.permutation(epoch)[start : start + self.batch_size]
         labels = self.labels[rows]
         return self.render(self.images[rows], labels), labels
 

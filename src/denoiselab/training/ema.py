@@ -10,10 +10,6 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from denoiselab.noise import key
-from denoiselab.training.modules import PixelModule
 
 
 class EMA(WeightAveraging):
@@ -23,26 +19,18 @@ class EMA(WeightAveraging):
     that draws: Lightning swaps the average in before their on_validation_epoch_end and out in this one's. Elsewhere
     `averaged` does.
 
-    BatchNorm's running statistics are averaged along with the weights and its counts copied, but statistics of averaged
-    weights are no averages of statistics. With `bn_batches` they are estimated anew before the average is used: the
-    means over so many training batches (Izmailov et al. 2018, section 3.3), noised as in training. They depend on the
-    average, the seed and the epoch alone, so a resumed run has the same; each rank takes whole global batches, so all
-    ranks have the same. Those of the weights in training are left alone.
+    BatchNorm's running statistics are averaged along with the weights, its counts copied.
 
     Args:
         decay: in (0, 1), e.g. 0.999.
         warmup: the n-th update, counted from 0, has the decay min(decay, (1 + n) / (10 + n)) (TensorFlow's
             ExponentialMovingAverage), so that a short run's average has forgotten how it began.
-        bn_batches: global batches that BatchNorm's statistics are estimated on, >= 0; 0 for their average.
     """
 
-    def __init__(self, decay: float, warmup: bool = False, bn_batches: int = 0) -> None:
+    def __init__(self, decay: float, warmup: bool = False) -> None:
         if not 0 < decay < 1:
             raise ValueError(f"callbacks.ema.decay={decay}: allowed is more than 0 and less than 1")
-        if bn_batches < 0:
-            raise ValueError(f"callbacks.ema.bn_batches={bn_batches}: allowed is 0 (averaged statistics) or more")
-        self.decay, self.warmup, self.bn_batches = decay, warmup, bn_batches
-        self._estimated_at = -1  # the global step of the last estimate
+        self.decay, self.warmup = decay, warmup
         super().__init__()
 
     def decay_of(self, update: int) -> float:
@@ -67,35 +55,6 @@ class EMA(WeightAveraging):
             torch._foreach_copy_(averaged, current)
         self._average_model.n_averaged += 1
         self._latest_update_step = trainer.global_step
-
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._estimate_statistics(trainer)
-        super().on_validation_epoch_start(trainer, pl_module)
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._estimate_statistics(trainer)
-        super().on_save_checkpoint(trainer, pl_module, checkpoint)
-
-    @torch.no_grad()
-    def _estimate_statistics(self, trainer: L.Trainer) -> None:
-        if not self.bn_batches or self._average_model is None or self._estimated_at == trainer.global_step:
-            return
-        self._estimated_at = trainer.global_step
-        module, loader = self._average_model.module, trainer.train_dataloader
-        assert isinstance(module, PixelModule) and loader is not None
-        norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-        if not norms:
-            return
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over the batches; nothing but this calls the average itself
-        module.train()
-        epoch = trainer.current_epoch
-        generator = torch.Generator(module.device).manual_seed(key(module.seed, epoch, "batchnorm"))
-        with trainer.precision_plugin.forward_context():
-            for number in range(self.bn_batches):
-                step = epoch * len(loader) + number % len(loader)
-                module.observe(loader.global_batch(step), generator)
 
 
 @contextmanager
