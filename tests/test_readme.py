@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from composing import ROOT, checked, composed, load_script, load_train, run_train, tiny
@@ -157,3 +159,40 @@ def test_the_pictures_that_it_shows_are_tracked_files() -> None:
 def test_every_choice_is_in_its_table(group: str) -> None:
     for path in (ROOT / "conf" / group).glob("*.yaml"):
         assert f"`{path.stem}`" in README, path.stem
+
+
+def table(after: str) -> list[list[str]]:
+    """The rows of the first table after these words of the README, without its head and bold type."""
+    lines = README[README.index(after) :].split("\n\n| ", 1)[1].split("\n\n")[0].replace("**", "").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def recorded(study: str) -> list[dict[str, Any]]:
+    """What outputs/gallery/quality.json has of a study: rows of metrics.json, as they were measured."""
+    rows = json.loads((ROOT / "outputs" / "gallery" / "quality.json").read_text())
+    return [row for row in rows if row["study"] == study]
+
+
+def test_the_qualities_of_10_000_samples_are_those_recorded() -> None:
+    def cells(row: dict[str, Any]) -> list[str]:
+        distance, accuracy, (low, high) = row["frechet_distance"], row["accuracy"], row["guidance_interval"]
+        where = "" if (low, high) == (0, 1) else f" in [{low:g}, {high:g}]"
+        return [
+            f"{row['guidance_scale']:g}{where}",
+            f"{row['evaluations']}",
+            f"{distance['value']:.2f} ({distance['low']:.2f} to {distance['high']:.2f})",
+            f"{100 * accuracy['value']:.2f} % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
+        ]
+
+    shown = [row[1:] for row in table("With 10,000 samples each") if "by an earlier version" not in row[0]]
+    rows = recorded("10,000 samples")
+    assert shown == [cells(row) for row in rows] and {row["samples"] for row in rows} == {10_000}
+
+
+def test_the_levers_are_worth_what_is_recorded() -> None:
+    rows = recorded("quickstart")
+    assert {row["samples"] for row in rows} == {1000}
+    for label, *cells in table("On the quickstart's network"):
+        own = {row["guidance_scale"]: row for row in rows if row["label"] == label}
+        distances = [f"{own[scale]['frechet_distance']['value']:.1f}" for scale in (1, 1.5, 2)]
+        assert cells == [*distances, f"{100 * own[2]['accuracy']['value']:.1f} %"]
