@@ -172,6 +172,16 @@ def test_levers_are_words_on_an_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             quality_figure(tmp_path / "quality.png", {"a": other, "b": curves}, x_label="", title="", log_x=log_x)
 
 
+def test_whole_numbers_are_their_own_ticks() -> None:
+    def ticks(x: list[float]) -> list[float]:
+        return list(
+            draw_quality({"a": {"b": Curve(x, [3.0] * len(x))}}, "epoch", "", {}, False, []).axes[0].get_xticks()
+        )
+
+    assert ticks([20, 1, 5]) == [1, 5, 20]
+    assert len(ticks([1.0, 1.5, 8.0])) > 3
+
+
 def test_a_study_is_a_picture(tmp_path: Path) -> None:
     study_figure(tmp_path / "quality.png", study(measured_row(1, 20, 3), measured_row(2, 20, 4)))
     with Image.open(tmp_path / "quality.png") as picture:

@@ -108,6 +108,8 @@ def draw_quality(
                 capsize=4,
                 zorder=3 + len(labels) - style,  # the first label is what the picture is about
             )
+        if not log_x and all(isinstance(x, int) for x in everywhere):
+            axes.set_xticks(sorted(set(everywhere)))  # such as the epochs measured
         for axis, yes in ((axes.xaxis, log_x), (axes.yaxis, logarithmic)):
             if yes:
                 (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
