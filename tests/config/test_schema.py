@@ -338,9 +338,9 @@ def test_what_the_command_line_says_is_done(words: list[str], key: str, value: A
 
 def test_ema_is_off_by_default_and_on_with_a_decay(tmp_path: Path) -> None:
     names = [type(callback).__name__ for callback in train.make_callbacks(checked(), tmp_path, None, None)]
-    assert names == ["Metrics", "SampleGrids", "SampleQuality", "LossCurve", "Checkpoints"]
+    assert names == ["Metrics", "SampleGrids", "LossCurve", "Checkpoints", "SampleQuality"]
     names = [type(c).__name__ for c in train.make_callbacks(checked("callbacks.ema.decay=0.9"), tmp_path, None, None)]
-    assert names == ["Metrics", "SampleGrids", "SampleQuality", "EMA", "LossCurve", "Checkpoints"]
+    assert names == ["Metrics", "SampleGrids", "EMA", "LossCurve", "Checkpoints", "SampleQuality"]
 
 
 def test_the_run_directory_names_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

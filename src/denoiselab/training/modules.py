@@ -118,13 +118,17 @@ class PixelModule(StepModule):
         x_0, labels = batch
         B, world = len(x_0), self.trainer.world_size
         generator = torch.Generator(x_0.device).manual_seed(key(self.seed, self.global_step, "training"))
-        # For all ranks, so that one rank with their rows draws the same.
-        t = self.training_times(B * world, generator)
-        eps = torch.randn(B * world, *self.noise_shape(x_0), generator=generator, device=x_0.device)
-        u = torch.rand(B * world, generator=generator, device=x_0.device)
+        t, eps, u = self.draw(B * world, x_0, generator)
         rows = self.rows(B)
         condition = self.training_condition(labels, u[rows])
         return self.loss(x_0, t[rows], eps[rows], condition, self.weight(t[rows]))
+
+    def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What is random in training, in this order: times (batch, ...), noise (batch, C, H, W), u of
+        `training_condition` (batch,)."""
+        t = self.training_times(batch, generator)
+        eps = torch.randn(batch, *self.noise_shape(like), generator=generator, device=like.device)
+        return t, eps, torch.rand(batch, generator=generator, device=like.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
