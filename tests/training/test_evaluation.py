@@ -14,6 +14,7 @@ from torch import Tensor
 from training_runs import (
     SEED,
     STEPS,
+    PowerFailure,
     WithoutBatchNorm,
     class_module,
     differences,
@@ -93,10 +94,6 @@ def quality(
     return kind(directory, epochs, 5, euler, samples=24, steps=2, guidance_scales=scales, batch_size=10)
 
 
-class PowerFailure(Exception):
-    pass
-
-
 def test_samples_are_measured_at_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(epochs: int) -> None:
         made = make_run(tmp_path, epochs, last=[quality(tmp_path, [1, 3])])  # type: ignore[arg-type]
@@ -135,7 +132,7 @@ def test_a_run_killed_while_it_measures_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_in_mid_epoch_measures_nothing_anew(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 2, callbacks=[terminate_after(lambda: run.checkpoints, STEPS + 2)], last=[])
+    run = make_run(tmp_path, 2, callbacks=[terminate_after(lambda: run.checkpoints, STEPS + 2)])
     run.fit_until_stopped()
     make_run(tmp_path, 2, last=[quality(tmp_path, [1, 2])]).fit(resume=True)  # asked for later: epoch 1 is gone
     assert measured_epochs(tmp_path) == {2}

@@ -14,6 +14,7 @@ from training_runs import (
     LEVERS,
     STEPS,
     Hook,
+    PowerFailure,
     class_module,
     compose_config,
     differences,
@@ -31,10 +32,6 @@ from denoiselab.training import ClassModule, NotFinite, load_for_resume
 EPOCHS = 3
 # Gradients are clipped and classes dropped in every run of make_run; 4 steps between two reads do not divide an epoch.
 OPTIONS: dict[str, Any] = {"epochs": EPOCHS, "ema": 0.8}
-
-
-class PowerFailure(Exception):
-    pass
 
 
 class FailAtEpoch(L.Callback):

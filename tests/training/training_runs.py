@@ -41,6 +41,10 @@ SEED = 3
 STEPS = 6  # of an epoch: 96 images in batches of 16
 
 
+class PowerFailure(Exception):
+    """Ends a run where nothing of it is prepared for that."""
+
+
 class Hook(L.Callback):
     """Calls a function after every step, when the callbacks listed before it have run."""
 

@@ -70,7 +70,7 @@ def check(cfg: DictConfig, asked: Iterable[str] = ()) -> dict[str, Any]:
         _check_classifier(config)
     else:
         if _takes_text(config["model"]["_target_"]):
-            _check_text_model(config["model"], config["data"], config["callbacks"]["ema"])
+            _check_text_model(config["model"], config["data"])
         else:
             _check_model(config["model"])
         _check_schedule(config["model"], config["schedule"], config["solver"])
@@ -126,7 +126,7 @@ def _takes_text(target: str) -> bool:
     return target.rsplit(".")[-1] in TEXT_MODELS
 
 
-def _check_text_model(model: dict[str, Any], data: dict[str, Any], ema: dict[str, Any]) -> None:
+def _check_text_model(model: dict[str, Any], data: dict[str, Any]) -> None:
     net, second = model["net"], "low_resolution" in model
     require(net["resolution"] == data["resolution"], "model.net.resolution", net["resolution"], "data.resolution")
     require(net.get("upscaler", False) == second, "model.net.upscaler", not second, f"{second} for this model")
