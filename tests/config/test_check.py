@@ -47,8 +47,6 @@ MISTAKES = [
     ),
     (["model.times.location=inf"], "model.times.location=inf: allowed is a finite number"),
     (["model.times.scale=0"], "model.times.scale=0.0: allowed is a positive number"),
-    (["model.loss_weight=snr"], "model.loss_weight=snr: allowed are none, min_snr (did you mean min_snr?)"),
-    (["model.loss_weight=velocity"], "model.loss_weight=velocity: allowed are none, min_snr"),
     *(
         (["experiment=text_digits", *words], line)
         for words, line in (

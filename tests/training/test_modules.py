@@ -16,7 +16,7 @@ from training_runs import SEED, STEPS, Hook, WithoutBatchNorm, class_module, mak
 from denoiselab.data import Synthetic
 from denoiselab.denoise import Guide, NetworkDenoiser
 from denoiselab.nets import UNet
-from denoiselab.noise import DDPM, Additive, Cosine, GaussianPath, RectifiedFlow
+from denoiselab.noise import DDPM, Additive, Cosine, GaussianPath, RectifiedFlow, key
 from denoiselab.training import ClassModule, OneStepModule, Optimizer, TimeModule
 from denoiselab.training.modules import PixelModule
 
@@ -46,7 +46,7 @@ class Recording(ClassModule):
     draws: tuple[Any, ...] = ()
 
     def loss(self, *draws: Any) -> Tensor:
-        self.draws = draws[:4]  # without the weight
+        self.draws = draws
         return super().loss(*draws)
 
 
@@ -138,6 +138,19 @@ def test_a_rank_takes_its_rows_of_the_global_draw(path: GaussianPath) -> None:
 
 
 # --- losses, by hand
+
+
+def test_a_step_is_that_of_its_draws_bit_for_bit() -> None:
+    module, (x_0, labels) = recording(), pictures()
+    loss = step(module, 3, (x_0, labels))
+    generator = torch.Generator().manual_seed(key(SEED, 3, "training"))
+    t = torch.rand(len(x_0), generator=generator)
+    eps = torch.randn(x_0.shape, generator=generator)
+    assert torch.equal(module.draws[1], t) and torch.equal(module.draws[2], eps)
+    assert torch.equal((torch.rand(len(x_0), generator=generator) >= 0.3).float(), module.draws[3].sum(1))
+    x_t = (1 - t.double()).float().reshape(-1, 1, 1, 1) * x_0 + t.reshape(-1, 1, 1, 1) * eps
+    value = 0.7 * x_t + t.reshape(-1, 1, 1, 1)
+    assert torch.equal(loss, torch.nn.functional.mse_loss(value, -x_0 + eps))
 
 
 def coefficients(path: GaussianPath, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from training_runs import (
-    LEVERS,
+    NOT_UNIFORM,
     STEPS,
     Hook,
     PowerFailure,
@@ -97,9 +97,9 @@ def test_resumed_from_sigterm_in_mid_epoch(tmp_path: Path, uninterrupted: Path, 
 
 def test_with_every_lever_on(tmp_path: Path) -> None:
     options = OPTIONS | {"warmup": True, "epochs": 2}
-    make_run(tmp_path / "one", module=class_module(**LEVERS), **options).fit()
-    stopped_run(tmp_path / "two", 8, module=class_module(**LEVERS), **options).fit_until_stopped()
-    make_run(tmp_path / "two", module=class_module(**LEVERS), **options).fit(resume=True)
+    make_run(tmp_path / "one", module=class_module(times=NOT_UNIFORM), **options).fit()
+    stopped_run(tmp_path / "two", 8, module=class_module(times=NOT_UNIFORM), **options).fit_until_stopped()
+    make_run(tmp_path / "two", module=class_module(times=NOT_UNIFORM), **options).fit(resume=True)
     assert_same(tmp_path / "two", tmp_path / "one")
 
 

@@ -81,8 +81,7 @@ class IdleBatchNorm(WithoutBatchNorm):
         return super().forward(x, t, c) + 0 * self.norm(self.enter(x)).mean()
 
 
-# A run's training with every lever on.
-LEVERS: dict[str, Any] = {"times": Times("logit_normal", 0.3, 1.2), "loss_weight": "min_snr"}
+NOT_UNIFORM = Times("logit_normal", 0.3, 1.2)
 
 
 @dataclass
@@ -180,7 +179,7 @@ def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
     quality = Kept(directory, [2], SEED, euler, samples=25, steps=2, guidance_scales=[2.0, 3.0], batch_size=4)
     run = make_run(
         directory,
-        module=class_module(IdleBatchNorm, **LEVERS),
+        module=class_module(IdleBatchNorm, times=NOT_UNIFORM),
         last=[quality],
         batch_size=batch_size,
         devices=devices,

@@ -225,8 +225,6 @@ def _check_schedule(model: dict[str, Any], schedule: dict[str, Any] | None, solv
             )
     kinds = ["velocity", "x_0"] if flow or zero else ["eps", "velocity"] if text else ["eps", "x_0", "velocity"]
     one_of("schedule.prediction", prediction, kinds)
-    weights = ["none", "min_snr", *["velocity"] * (prediction == "x_0")]
-    one_of("model.loss_weight", model.get("loss_weight", "none"), weights)
     if "T" in path:
         require(path["T"] > 0, "schedule.path.T", path["T"], "a positive number of steps")
         require(path["T"] > 1 or not zero, "schedule.path.T", path["T"], "2 or more with zero_terminal_snr")

@@ -67,7 +67,6 @@ class OneStepModelConfig(ModelConfig):
 class TimeModelConfig(ModelConfig):
     _target_: str = "denoiselab.training.TimeModule"
     times: TimesConfig = field(default_factory=TimesConfig)
-    loss_weight: str = MISSING
 
 
 @dataclass

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from denoiselab.denoise import EVERYWHERE, Denoiser, Guide, NetworkDenoiser
 from denoiselab.noise import GaussianPath, key
-from denoiselab.training.loss_weight import check_loss_weight, loss_weight
 from denoiselab.training.optimizer import Optimizer
 from denoiselab.training.step import Batch, StepModule
 from denoiselab.training.times import UNIFORM, Times
@@ -76,10 +75,6 @@ class PixelModule(StepModule):
         """Times (batch, ...) to be trained at, on the generator's device."""
         return self.times(batch, generator)
 
-    def weight(self, t: Tensor) -> Tensor | None:
-        """How much the errors at times t (B,) count in training, (B,); None for all the same."""
-        return None
-
     def warn_of(self, prompts: Sequence[str]) -> None:
         """Warns of what the network will not read of prompts; it reads all, but for models of words."""
 
@@ -95,19 +90,12 @@ class PixelModule(StepModule):
         """The network's condition in training for labels (B,), given uniform numbers u (B,) in [0, 1)."""
         return self.condition(labels)
 
-    def loss(
-        self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None, weight: Tensor | None = None
-    ) -> Tensor:
-        """Mean squared error () of the prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022).
-
-        With weights (B,) the mean of weight times each sample's error; they are not normalised.
-        """
+    def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
+        """Mean squared error () of the prediction at x_t (Ho et al. 2020, equation 14; Lipman et al. 2022)."""
         x_t = self.path.add_noise(x_0, t, eps)  # (B, C, H, W)
         value = self.predict(x_t, t, condition)  # (B, C, H, W)
         target = self.path.target(self.prediction, x_0, eps, t)
-        if weight is None:
-            return F.mse_loss(value.float(), target)
-        return (weight * (value.float() - target).square().flatten(1).mean(1)).mean()
+        return F.mse_loss(value.float(), target)
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """The network's answer (B, C, H, W)."""
@@ -121,7 +109,7 @@ class PixelModule(StepModule):
         t, eps, u = self.draw(B * world, x_0, generator)
         rows = self.rows(B)
         condition = self.training_condition(labels, u[rows])
-        return self.loss(x_0, t[rows], eps[rows], condition, self.weight(t[rows]))
+        return self.loss(x_0, t[rows], eps[rows], condition)
 
     def draw(self, batch: int, like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What is random in training, in this order: times (batch, ...), noise (batch, C, H, W), u of
@@ -133,8 +121,7 @@ class PixelModule(StepModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Logs val_loss: the same loss, class not dropped, on held-out images whose time and noise never change.
 
-        Times are uniform, errors count the same and the noise is of one seed whatever training does, so that runs of
-        one prediction compare.
+        Times are uniform and the noise is of one seed whatever training does, so that runs of one prediction compare.
         """
         x_0, labels, indices = batch
         t, eps = [], []
@@ -181,7 +168,6 @@ class TimeModule(PixelModule):
 
     Args:
         times: the law of training times; those of validation are uniform.
-        loss_weight: "none", "velocity" or "min_snr", see `loss_weight`; validation's loss has none.
     """
 
     def __init__(
@@ -192,20 +178,15 @@ class TimeModule(PixelModule):
         optimizer: Optimizer,
         seed: int,
         times: Times = UNIFORM,
-        loss_weight: str = "none",
     ) -> None:
         super().__init__(net, path, prediction, optimizer, seed)
-        check_loss_weight(loss_weight, prediction)
-        self.law, self.loss_weight = times, loss_weight
+        self.law = times
 
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
         return self.path.random_times(batch, generator)
 
     def training_times(self, batch: int, generator: torch.Generator) -> Tensor:
         return self.law(self.path, batch, generator)
-
-    def weight(self, t: Tensor) -> Tensor | None:
-        return loss_weight(self.loss_weight, self.path, self.prediction, t)
 
 
 class ClassModule(TimeModule):
@@ -214,7 +195,7 @@ class ClassModule(TimeModule):
     Args:
         class_dropout: probability, sample by sample, that the one-hot class vector is replaced by zeros
             (Ho & Salimans 2022), in [0, 1].
-        times, loss_weight: as for `TimeModule`.
+        times: as for `TimeModule`.
     """
 
     def __init__(
@@ -226,9 +207,8 @@ class ClassModule(TimeModule):
         seed: int,
         class_dropout: float,
         times: Times = UNIFORM,
-        loss_weight: str = "none",
     ) -> None:
-        super().__init__(net, path, prediction, optimizer, seed, times, loss_weight)
+        super().__init__(net, path, prediction, optimizer, seed, times)
         if not 0 <= class_dropout <= 1:
             raise ValueError(f"model.class_dropout={class_dropout}: allowed is 0 to 1")
         self.class_dropout = class_dropout

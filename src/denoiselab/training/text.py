@@ -126,9 +126,7 @@ class TextModule(PixelModule):
     def times(self, batch: int, generator: torch.Generator) -> Tensor:
         return self.path.random_times(batch, generator)
 
-    def loss(
-        self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None, weight: Tensor | None = None
-    ) -> Tensor:
+    def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
         """L_simple + bound_weight L_vlb / T (), of pictures x_0 in [0, 1]."""
         x_t = self.path.add_noise(2 * x_0 - 1, t, eps)  # (B, C, H, W)
         return self.hybrid(2 * x_0 - 1, eps, x_t, self.net(x_t, t, condition), t)
@@ -201,9 +199,7 @@ class UpscalerModule(TextModule):
         t = self.path.random_times(batch, generator)
         return torch.stack([t, self.path.random_times(batch, generator) - 1], dim=1)
 
-    def loss(
-        self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None, weight: Tensor | None = None
-    ) -> Tensor:
+    def loss(self, x_0: Tensor, t: Tensor, eps: Tensor, condition: Tensor | None) -> Tensor:
         t, level = t.unbind(1)  # (B,) each
         eps, eps_beside = eps.chunk(2, dim=1)  # (B, C, H, W) each
         x_t = self.path.add_noise(2 * x_0 - 1, t, eps)
