@@ -66,6 +66,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
         import lightning as L
         import torch
         from hydra.utils import instantiate
+        from lightning.pytorch.callbacks import LambdaCallback
 
         from denoiselab.allocator import keep_freed_memory
         from denoiselab.training import (
@@ -89,18 +90,18 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     module = instantiate(config["model"], **instantiate(config["schedule"] or {}), seed=config["seed"])
     module.run_config = config
     data = instantiate(config["data"], seed=config["seed"])
-    checkpoint = None
+    checkpoint, complete = None, False
     if config["resume"]:
         checkpoint = directory / "checkpoints" / "last.ckpt"
         done, asked = load_for_resume(checkpoint, module), config["trainer"]["max_epochs"]
-        if done >= asked:
+        complete = done >= asked
+        if complete:
             if rank() == 0:
                 more = "" if sweep else "; give trainer.max_epochs=N for more"
                 print(f"{directory}: complete after epoch {done}{more}")
-                quality = config["callbacks"]["quality"]
-                if quality and done in quality["epochs"] and done not in measured_epochs(directory):
-                    print(f"not measured: python sample.py backbone.run={directory} edit=evaluate does it")
-            return last_val_loss(directory) if sweep else None
+            measures = [node for node in map(config["callbacks"].get, ("denoising", "quality")) if node]
+            if done in measured_epochs(directory) or not any(done in node["epochs"] for node in measures):
+                return last_val_loss(directory) if sweep else None
     if rank() == 0:
         save_config(config, directory)
 
@@ -112,6 +113,9 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     sampling_steps = settings.pop("sampling_steps")
     evaluated_images = settings.pop("evaluated_images")
     callbacks = make_callbacks(config, directory, sampling_steps, evaluated_images)
+    if complete:  # killed while its last epoch was measured, which another one begins with
+        settings["max_epochs"] = done + 1
+        callbacks.append(LambdaCallback(on_train_start=lambda trainer, module: setattr(trainer, "should_stop", True)))
     logger = make_logger(config, directory, sweep)
     try:
         with recording(logger):
@@ -138,7 +142,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if sweep and checkpoints.signal:  # which had nothing to stop: it came in the last epoch
         sys.exit()
     value = trainer.callback_metrics.get("val_loss")
-    return None if value is None else float(value)
+    return last_val_loss(directory) if value is None else float(value)
 
 
 def make_callbacks(

@@ -131,8 +131,10 @@ def read_measured(directory: Path) -> dict[str, Any]:
 
 
 def measured_epochs(directory: Path) -> set[int]:
-    """After which the run's samples have been measured."""
-    return {row["epoch"] for row in read_measured(directory).get("rows", [])}
+    """After which the run's samples, or what it denoises, have been measured."""
+    measured = read_measured(directory)
+    denoised = {int(name.removeprefix("epoch_")) for name in measured.get("denoising", {})}
+    return denoised | {row["epoch"] for row in measured.get("rows", [])}
 
 
 def save_measured(directory: Path, values: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def one_step(lr: float = 1e-3) -> OneStepModule:
 def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(epochs: int) -> OneStepModule:
         callback = DenoisingQuality(tmp_path, [1, 3], 11, SIGMAS, count=8)
-        made = make_run(tmp_path, epochs, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
+        made = make_run(tmp_path, epochs, module=one_step(), last=[callback])  # type: ignore[arg-type]
         made.fit(resume=epochs > 2)
         data = made.data
         made.module.eval()
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_keeps_its_epochs(tmp_path: Path, capsys: pytest.Capt
 
 def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     callback = DenoisingQuality(tmp_path, [1], 0, SIGMAS, count=8)
-    run = make_run(tmp_path, 1, module=one_step(), callbacks=[callback])  # type: ignore[arg-type]
+    run = make_run(tmp_path, 1, module=one_step(), last=[callback])  # type: ignore[arg-type]
 
     def broken(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output if len(inputs[0]) != 8 else output * math.nan

@@ -144,18 +144,21 @@ def test_a_finished_run_resumes_to_nothing(tmp_path: Path, train: Any, capsys: p
     assert ((tmp_path / "metrics.csv").read_text(), (tmp_path / "checkpoints" / "last.ckpt").read_bytes()) == before
 
 
-def test_a_finished_run_says_what_it_has_not_measured(
-    tmp_path: Path, train: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    "experiment", [("callbacks.quality.epochs=[1]",), ("experiment=denoiser", "callbacks.panels=null")], ids=" ".join
+)
+def test_a_finished_run_measures_what_it_has_not(tmp_path: Path, train: Any, experiment: tuple[str, ...]) -> None:
+    def files() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
     words = ("data=synthetic", "trainer=smoke", "model.net.width=4", "trainer.accelerator=cpu")
-    train(compose_config(*words, "callbacks.quality.epochs=[1]"), tmp_path, None)
-    line = f"not measured: python sample.py backbone.run={tmp_path} edit=evaluate does it\n"
-    for measured in (True, False):
-        if not measured:
-            (tmp_path / "metrics.json").unlink()
-        capsys.readouterr()
-        train(compose_config(f"resume={tmp_path}"), tmp_path, None)
-        assert capsys.readouterr().out.endswith(line) is not measured
+    train(compose_config(*experiment, *words), tmp_path, None)
+    before = files()
+    (tmp_path / "metrics.json").unlink()
+    train(compose_config(f"resume={tmp_path}"), tmp_path, None)
+    assert files() == before
+    train(compose_config(f"resume={tmp_path}"), tmp_path, None)
+    assert files() == before
 
 
 def test_how_many_epochs_a_checkpoint_has_done(tmp_path: Path) -> None:

@@ -347,7 +347,6 @@ class CallbacksConfig:
 
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     panels: PanelsConfig | None = None
-    denoising: DenoisingConfig | None = None
     pure_noise: PureNoiseConfig | None = None
     samples: SamplesConfig | None = None
     upscaled: UpscaledConfig | None = None
@@ -356,6 +355,7 @@ class CallbacksConfig:
     ema: EMAConfig = field(default_factory=EMAConfig)
     loss_curve: LossCurveConfig = field(default_factory=LossCurveConfig)
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    denoising: DenoisingConfig | None = None
     quality: QualityConfig | None = None
 
 

@@ -116,7 +116,6 @@ def gaussian_blur(z: Tensor, width: float) -> Tensor:
     """z (B, C, H, W) blurred with a Gaussian of standard deviation `width` pixels; mirrored at its edges."""
     from skimage.filters import gaussian
 
-    # Not torchvision's, whose convolution is bfloat16 in a run that has autocast on.
     return torch.from_numpy(gaussian(z.numpy(), (0, 0, width, width), mode="mirror", preserve_range=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,16 +23,55 @@ from denoiselab.sample import Solver, evaluations, sample
 from denoiselab.training.callbacks import log_picture
 from denoiselab.training.ema import averaged
 from denoiselab.training.modules import OneStepModule, PixelModule
-from denoiselab.training.pictures import PictureCallback, check_finite, shows_bar
+from denoiselab.training.pictures import check_finite, shows_bar
 
 
-class DenoisingQuality(PictureCallback):
+class QualityCallback(L.Callback):
+    """Calls `draw_and_measure` after the epochs asked for.
+
+    It may take long, so list it after `Checkpoints`: of a run that is killed meanwhile no training is lost, and a
+    resumed one first measures what was not.
+
+    Args:
+        directory: the run directory.
+        epochs: epochs, counted from 1.
+        seed: of the noise.
+    """
+
+    def __init__(self, directory: str | Path, epochs: Iterable[int], seed: int) -> None:
+        self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        done = trainer.current_epoch
+        between_epochs = trainer.global_step == done * trainer.num_training_batches
+        left = done in self.epochs and between_epochs and done not in measured_epochs(self.directory)
+        if trainer.strategy.broadcast(left):  # the first rank's answer, whose directory it is
+            self._after(trainer, pl_module, done)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch + 1 in self.epochs:
+            self._after(trainer, pl_module, trainer.current_epoch + 1)
+
+    def _after(self, trainer: L.Trainer, module: L.LightningModule, epoch: int) -> None:
+        assert isinstance(module, PixelModule)
+        with averaged(trainer, module), torch.no_grad():
+            self.draw_and_measure(trainer, module, epoch)
+        trainer.strategy.barrier()
+
+    @abstractmethod
+    def draw_and_measure(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        """Every rank's part of it, with the weights that the epoch's checkpoint has, in float32 but for the network."""
+
+
+class DenoisingQuality(QualityCallback):
     """metrics.json and denoising_quality.png of a single-step denoiser: its MSE and PSNR on the test images at each
     sigma, beside classical filters (`denoising_quality`).
 
-    The filters are told sigma and are set for it; the network is not told, and was trained at one.
+    The filters are told sigma and are set for it; the network is not told, and was trained at one. The first rank
+    measures, the others wait.
 
     Args:
+        directory, epochs, seed: as of `QualityCallback`.
         sigmas: the noise levels.
         count: how many test images, from the first; all where there are fewer.
     """
@@ -45,10 +85,14 @@ class DenoisingQuality(PictureCallback):
         count: int = 10_000,
     ) -> None:
         super().__init__(directory, epochs, seed)
-        self.directory = Path(directory)
         self.sigmas, self.count = list(sigmas), count
 
-    def draw(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+    def draw_and_measure(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        if trainer.is_global_zero:
+            self.measure(trainer, module, epoch)
+
+    def measure(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
+        """Writes what is measured of the denoiser into metrics.json, denoising_quality.png and the loggers."""
         assert isinstance(module, OneStepModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
         images = data.test_images[: self.count]
@@ -56,7 +100,8 @@ class DenoisingQuality(PictureCallback):
         with tqdm(total=total, desc="denoising", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
 
             def denoise(z: Tensor, sigma: float) -> Tensor:
-                estimate = module.net(z.to(module.device)).float().cpu()
+                with trainer.precision_plugin.forward_context():
+                    estimate = module.net(z.to(module.device)).float().cpu()
                 check_finite(trainer, "denoised pictures", estimate)
                 bar.update(len(z))
                 return estimate
@@ -78,7 +123,7 @@ class DenoisingQuality(PictureCallback):
             if finite:
                 x, psnr = [entry.sigma for entry in finite], [entry.psnr for entry in finite]
                 curves[label] = Curve(x, *([p[name] for p in psnr] for name in ("value", "low", "high")))
-        path = self.figures / "denoising_quality.png"
+        path = self.directory / "figures" / "denoising_quality.png"
         title = f"denoising after epoch {epoch}: {len(images):,} test images, 95 % intervals"
         x_label = "sigma of the noise"
         if 0 in self.sigmas:
@@ -101,18 +146,14 @@ class DenoisingQuality(PictureCallback):
         log_picture(trainer, path)
 
 
-class SampleQuality(L.Callback):
+class SampleQuality(QualityCallback):
     """metrics.json and quality.png of a time- or class-conditioned model: what `Evaluator` measures of its samples.
 
     Every rank makes its share of the samples and the first one measures them; as each sample has a generator of its
     own, the numbers are the same on any number of ranks. Image n is of digit n mod 10.
 
-    It may take long, so list it after `Checkpoints`: of a run that is killed meanwhile no training is lost, and a
-    resumed one first measures what was not.
-
     Args:
-        directory: the run directory.
-        epochs: epochs, counted from 1.
+        directory, epochs: as of `QualityCallback`.
         seed: of the samples' noise, which is that of `edit=evaluate` with this seed.
         solver: turns an estimate into the next x.
         samples: how many; 10,000 are for what is published.
@@ -136,32 +177,18 @@ class SampleQuality(L.Callback):
     ) -> None:
         if guidance_scales is not None and not guidance_scales:
             raise ValueError("callbacks.quality.guidance_scales=[]: allowed is null (off) or one or more numbers")
-        self.directory, self.epochs, self.seed = Path(directory), set(epochs), seed
+        super().__init__(directory, epochs, seed)
         self.solver, self.samples, self.steps = solver, samples, steps
         self.guidance_scales, self.guidance_interval = guidance_scales, guidance_interval
         self.batch_size = batch_size
         self._evaluator: Evaluator | None = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        done = trainer.current_epoch
-        between_epochs = trainer.global_step == done * trainer.num_training_batches
-        left = done in self.epochs and between_epochs and done not in measured_epochs(self.directory)
-        if trainer.strategy.broadcast(left):  # the first rank's answer, whose directory it is
-            self.draw_and_measure(trainer, pl_module, done)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch + 1 in self.epochs:
-            self.draw_and_measure(trainer, pl_module, trainer.current_epoch + 1)
-
-    def draw_and_measure(self, trainer: L.Trainer, module: L.LightningModule, epoch: int) -> None:
-        """Every rank's part of it, after an epoch."""
-        assert isinstance(module, PixelModule)
+    def draw_and_measure(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
         scales: Sequence[float | None] = self.guidance_scales or [None]
-        with averaged(trainer, module), torch.no_grad(), trainer.precision_plugin.forward_context():
+        with trainer.precision_plugin.forward_context():
             images = [self.gathered(trainer, module, scale) for scale in scales]
         if trainer.is_global_zero:
             self.measure(trainer, module, epoch, dict(zip(scales, images, strict=True)))
-        trainer.strategy.barrier()
 
     def gathered(self, trainer: L.Trainer, module: PixelModule, scale: float | None) -> Tensor:
         """All ranks' samples at a guidance scale, in order, (samples, C, H, W) uint8 on the CPU."""
