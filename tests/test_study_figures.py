@@ -63,6 +63,17 @@ def test_what_else_differs_names_the_curves(monkeypatch: pytest.MonkeyPatch) -> 
     assert "n = 400 and 1,000 samples" in seen["title"]
 
 
+def test_guidance_that_is_off_goes_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
+    others = [plain, plain | {"guidance_interval": [0.1, 0.8]}, plain | {"guidance_rescale": 0.7}]
+    rows = [measured_row(scale, 20, 3, **other) for scale in (1, 2) for other in others]
+    names = ["plain guidance", "guidance interval [0.1, 0.8]", "guidance rescale 0.7"]
+    assert list(drawn(monkeypatch, study(*rows))["panels"]["coverage"]) == names
+    rows += [row | {"solver": "ddpm"} for row in rows]
+    with_solver = [word for solver in ("euler", "ddpm") for word in (solver, *(f"{solver}, {n}" for n in names[1:]))]
+    assert list(drawn(monkeypatch, study(*rows))["panels"]["coverage"]) == with_solver
+
+
 def test_floors_of_digits_in_turn_and_as_they_come_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     studies = [study(measured_row(scale, 20, 3)) for scale in (1, 2)]
     for each, balanced in zip(studies, (True, False), strict=True):

@@ -29,6 +29,7 @@ COLUMNS = (
     "memorised",
 )
 
+OFF: dict[str, Any] = {"guidance_interval": [0, 1], "guidance_rescale": 0}  # goes unsaid
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
 
@@ -167,7 +168,13 @@ def _labelled(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     shared = [name for name in AXES if all(name in row for row in rows)]
     axis = max(shared, key=lambda name: len(set(values[name])))
     named = [name for name in names if len(set(values[name])) > 1 and name not in (axis, "recipe", "seeds", *TIES)]
-    labels = [", ".join(_word(name, row.get(name, "-")) for name in named) or str(row["model"]) for row in rows]
+    plain = "plain guidance" if OFF.keys() & set(named) else None
+    labels = [
+        ", ".join(_word(name, row.get(name, "-")) for name in named if name not in OFF or row.get(name) != OFF[name])
+        or plain
+        or str(row["model"])
+        for row in rows
+    ]
     for tie in TIES:  # where two rows would be one point of one curve
         places = list(zip(labels, values[axis], strict=True))
         twice = {place for place, count in Counter(places).items() if count > 1}
