@@ -94,14 +94,14 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     if config["resume"]:
         checkpoint = directory / "checkpoints" / "last.ckpt"
         done, asked = load_for_resume(checkpoint, module), config["trainer"]["max_epochs"]
+        measures = [node for node in map(config["callbacks"].get, ("denoising", "quality")) if node]
+        to_measure = any(done in node["epochs"] for node in measures) and done not in measured_epochs(directory)
         complete = done >= asked
-        if complete:
-            if rank() == 0:
-                more = "" if sweep else "; give trainer.max_epochs=N for more"
-                print(f"{directory}: complete after epoch {done}{more}")
-            measures = [node for node in map(config["callbacks"].get, ("denoising", "quality")) if node]
-            if done in measured_epochs(directory) or not any(done in node["epochs"] for node in measures):
-                return last_val_loss(directory) if sweep else None
+        if complete and rank() == 0:
+            more = "" if sweep else "; give trainer.max_epochs=N for more"
+            print(f"{directory}: complete after epoch {done}{', but for measuring it' if to_measure else more}")
+        if complete and not to_measure:
+            return last_val_loss(directory) if sweep else None
     if rank() == 0:
         save_config(config, directory)
 
@@ -113,7 +113,7 @@ def train(config: dict[str, Any], directory: Path, sweep: str | None) -> float |
     sampling_steps = settings.pop("sampling_steps")
     evaluated_images = settings.pop("evaluated_images")
     callbacks = make_callbacks(config, directory, sampling_steps, evaluated_images)
-    if complete:  # killed while its last epoch was measured, which another one begins with
+    if complete:  # Only measuring is left, which begins another epoch; of no epoch Lightning would call nothing.
         settings["max_epochs"] = done + 1
         callbacks.append(LambdaCallback(on_train_start=lambda trainer, module: setattr(trainer, "should_stop", True)))
     logger = make_logger(config, directory, sweep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import time
@@ -150,7 +151,8 @@ def test_disabled_records_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A smoke run with the default logger, as a job of a sweep."""
     directory = tmp_path_factory.mktemp("recorded")
-    config = checked("experiment=class_ddpm", *TINY, "data.batch_size=16", "data.val_size=16")
+    words = ("data.batch_size=16", "data.val_size=16", "callbacks.quality.epochs=[1]")
+    config = checked("experiment=class_ddpm", *TINY, *words)
     save_config(config, directory)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         patch.delenv("WANDB_API_KEY", raising=False)
@@ -180,13 +182,22 @@ def test_the_record_has_every_step(recorded: tuple[Path, dict[str, Any]]) -> Non
     assert [row["val_loss"] for row in rows if "val_loss" in row]
 
 
+def test_the_record_has_what_was_measured(recorded: tuple[Path, dict[str, Any]]) -> None:
+    (row,) = json.loads((recorded[0] / "metrics.json").read_text())["rows"]
+    (logged,) = [each for each in wandb_record(recorded[0])["history"] if "quality/guidance_5/accuracy" in each]
+    for name in ("frechet_distance", "accuracy", "coverage", "memorised"):
+        assert logged[f"quality/guidance_5/{name}"] == row[name]["value"], name
+    assert logged["trainer/global_step"] == 3
+
+
 def test_the_record_has_every_picture(recorded: tuple[Path, dict[str, Any]]) -> None:
     record = wandb_record(recorded[0])
     files: dict[str, str] = {}
     for row in record["history"]:
         files |= {key.split("/")[1]: value[0] for key, value in row.items() if key.endswith("/filenames")}
-    assert files.keys() == {"samples", "zero_class", "beside", "loss"}
+    assert files.keys() == {"samples", "zero_class", "beside", "loss", "quality"}
     for name, file in files.items():
-        source = recorded[0] / "figures" / ("loss.png" if name == "loss" else f"{name}_epoch_001_preview.png")
+        whole = name in ("loss", "quality")
+        source = recorded[0] / "figures" / (f"{name}.png" if whole else f"{name}_epoch_001_preview.png")
         with Image.open(record["folder"] / "files" / file) as logged, Image.open(source) as drawn:
             assert logged.tobytes() == drawn.convert(logged.mode).tobytes(), name

@@ -109,7 +109,11 @@ def last_val_loss(directory: Path) -> float | None:
 
 
 def recipe(config: Mapping[str, Any]) -> str:
-    """A digest of all that decides what a run of train.py learns, but its seed: runs that share it have one recipe."""
+    """A digest of all that decides what a run of train.py learns, but its seed: runs that share it have one recipe.
+
+    What is off (null, none, false, 0) is as if it were not there, so a run from before there was such an option is of
+    the recipe still.
+    """
     trainer = {name: config["trainer"][name] for name in ("max_epochs", "devices", "num_nodes", "precision")}
     parts = {
         "model": config["model"],
@@ -118,7 +122,15 @@ def recipe(config: Mapping[str, Any]) -> str:
         "ema": config["callbacks"]["ema"],
         "trainer": trainer | {"gradient_clip_val": config["trainer"]["gradient_clip_val"]},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(_without_off(parts), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _without_off(node: Any) -> Any:
+    """The node of a config without the keys whose values are off, and those that hold nothing else."""
+    if not isinstance(node, Mapping):
+        return node
+    inside = {name: _without_off(value) for name, value in node.items()}
+    return {name: value for name, value in inside.items() if value and value != "none"}
 
 
 def read_measured(directory: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def test_what_is_measured_are_samples_of_the_average(tmp_path: Path) -> None:
 
     def measured() -> list[float]:
         with torch.no_grad():
-            images = [callback.gathered(run.trainer, run.module, scale) for scale in (2.0, 3.0)]
+            images = [callback.gathered(run.trainer, run.module, 1, scale) for scale in (2.0, 3.0)]
         return [evaluator.measure(each, labels)["frechet_distance"]["value"] for each in images]
 
     found = [row["frechet_distance"]["value"] for row in rows]
@@ -172,7 +172,7 @@ def test_samples_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     run.module.eval()
     callback = quality(tmp_path, [1])
     with torch.no_grad():
-        ours = callback.gathered(run.trainer, run.module, 2.0)
+        ours = callback.gathered(run.trainer, run.module, 1, 2.0)
         callback.batch_size = 24
-        torch.testing.assert_close(callback.gathered(run.trainer, run.module, 2.0).int(), ours.int(), rtol=0, atol=1)
+        torch.testing.assert_close(callback.gathered(run.trainer, run.module, 1, 2.0).int(), ours.int(), rtol=0, atol=1)
     assert ours.shape == (24, 1, 28, 28) and ours.dtype == torch.uint8

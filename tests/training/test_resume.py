@@ -95,7 +95,7 @@ def test_resumed_from_sigterm_in_mid_epoch(tmp_path: Path, uninterrupted: Path, 
     assert_same(tmp_path, uninterrupted)
 
 
-def test_with_every_lever_on(tmp_path: Path) -> None:
+def test_with_times_that_are_not_uniform_and_an_average(tmp_path: Path) -> None:
     options = OPTIONS | {"warmup": True, "epochs": 2}
     make_run(tmp_path / "one", module=class_module(times=NOT_UNIFORM), **options).fit()
     stopped_run(tmp_path / "two", 8, module=class_module(times=NOT_UNIFORM), **options).fit_until_stopped()

@@ -173,8 +173,8 @@ class Kept(SampleQuality):
 
 
 def fit_measured(directory: Path, batch_size: int, devices: int) -> None:
-    """Fits IdleBatchNorm with every lever, and measures 25 samples, which no two ranks can share evenly; they are in
-    measured.pt.
+    """Fits IdleBatchNorm at times that are not uniform, with an average of the weights, and measures 25 samples, which
+    no two ranks can share evenly; they are in measured.pt.
     """
     quality = Kept(directory, [2], SEED, euler, samples=25, steps=2, guidance_scales=[2.0, 3.0], batch_size=4)
     run = make_run(

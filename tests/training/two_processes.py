@@ -1,4 +1,4 @@
-"""Fits IdleBatchNorm with every lever on two ranks: python two_processes.py DIRECTORY. Lightning starts it twice."""
+"""Fits IdleBatchNorm, and measures it, on two ranks: python two_processes.py DIRECTORY. Lightning starts it twice."""
 
 import sys
 from pathlib import Path

@@ -102,14 +102,13 @@ class DenoisingQuality(QualityCallback):
             def denoise(z: Tensor, sigma: float) -> Tensor:
                 with trainer.precision_plugin.forward_context():
                     estimate = module.net(z.to(module.device)).float().cpu()
-                check_finite(trainer, "denoised pictures", estimate)
+                check_finite(trainer, "denoised pictures", estimate, epoch)
                 bar.update(len(z))
                 return estimate
 
             measured = denoising_quality(denoise, images, self.sigmas, data.train_images, self.seed)
         epochs = read_measured(self.directory).get("denoising", {})
         epochs[f"epoch_{epoch:03d}"] = {method: [asdict(each) for each in found] for method, found in measured.items()}
-        save_measured(self.directory, {"denoising": epochs})
         labels = {
             "network": f"network, trained at sigma {module.t:g}",
             "wiener": "Wiener filter",
@@ -144,6 +143,7 @@ class DenoisingQuality(QualityCallback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         log_picture(trainer, path)
+        save_measured(self.directory, {"denoising": epochs})  # last: it says that the epoch is measured
 
 
 class SampleQuality(QualityCallback):
@@ -186,17 +186,17 @@ class SampleQuality(QualityCallback):
     def draw_and_measure(self, trainer: L.Trainer, module: PixelModule, epoch: int) -> None:
         scales: Sequence[float | None] = self.guidance_scales or [None]
         with trainer.precision_plugin.forward_context():
-            images = [self.gathered(trainer, module, scale) for scale in scales]
+            images = [self.gathered(trainer, module, epoch, scale) for scale in scales]
         if trainer.is_global_zero:
             self.measure(trainer, module, epoch, dict(zip(scales, images, strict=True)))
 
-    def gathered(self, trainer: L.Trainer, module: PixelModule, scale: float | None) -> Tensor:
+    def gathered(self, trainer: L.Trainer, module: PixelModule, epoch: int, scale: float | None) -> Tensor:
         """All ranks' samples at a guidance scale, in order, (samples, C, H, W) uint8 on the CPU."""
         ranks = trainer.world_size
         mine = range(trainer.global_rank, self.samples, ranks)
         share = [mine[first : first + self.batch_size] for first in range(0, len(mine), self.batch_size)]
         with tqdm(total=len(mine), desc="samples", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
-            made = [self.made(trainer, module, scale, indices, bar.update) for indices in share]
+            made = [self.made(trainer, module, epoch, scale, indices, bar.update) for indices in share]
         images = torch.cat(made)
         if ranks == 1:
             return images.cpu()
@@ -210,6 +210,7 @@ class SampleQuality(QualityCallback):
         self,
         trainer: L.Trainer,
         module: PixelModule,
+        epoch: int,
         scale: float | None,
         indices: range,
         done: Callable[[int], object],
@@ -221,7 +222,7 @@ class SampleQuality(QualityCallback):
         times = module.path.times(self.steps)
         denoiser = module.denoiser(scale, self.guidance_interval)
         x = sample(denoiser, start(like), times, self.solver, noise, condition)
-        check_finite(trainer, "samples", x)
+        check_finite(trainer, "samples", x, epoch)
         done(len(indices))
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
@@ -242,7 +243,6 @@ class SampleQuality(QualityCallback):
         before = [other for other in saved.get("rows", []) if other["epoch"] < epoch]  # a run killed later repeats
         in_turn = labels is not None and any(scale != 0 for scale in made)
         study = {"rows": before + rows, "floors": evaluator.floors(self.samples, balanced=in_turn)}
-        save_measured(self.directory, study)
         print(study_table(study))
         values = {
             f"quality/guidance_{row['guidance_scale']:g}/{name}": value
@@ -254,6 +254,7 @@ class SampleQuality(QualityCallback):
         path = self.directory / "figures" / "quality.png"
         study_figure(path, study)
         log_picture(trainer, path)
+        save_measured(self.directory, study)  # last: it says that the epoch is measured
 
     def setting(self, module: PixelModule, epoch: int, scale: float | None) -> Setting:
         """How the samples at a guidance scale are made."""

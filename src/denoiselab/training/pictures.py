@@ -64,12 +64,14 @@ class PictureCallback(L.Callback):
         log_picture(trainer, panel([row.cpu() for row in images], self.figures / f"{name}.png", **labels))
 
 
-def check_finite(trainer: L.Trainer, what: str, images: Tensor) -> None:
-    """Raises NotFinite where a model that diverges draws no numbers: its validation loss may still be one."""
+def check_finite(trainer: L.Trainer, what: str, images: Tensor, epoch: int | None = None) -> None:
+    """Raises NotFinite where a model that diverges draws no numbers: its validation loss may still be one.
+
+    epoch: which the images are drawn after; None: the one in progress.
+    """
     if not images.isfinite().all():
-        raise not_finite(
-            f"{what} with NaN or infinite pixels after epoch {trainer.current_epoch + 1}", learning_rate(trainer)
-        )
+        after = trainer.current_epoch + 1 if epoch is None else epoch
+        raise not_finite(f"{what} with NaN or infinite pixels after epoch {after}", learning_rate(trainer))
 
 
 def one_of_each(data: Any) -> Tensor:
