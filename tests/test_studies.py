@@ -106,7 +106,7 @@ def test_training_measures_the_samples_that_are_drawn_here(study: Path, digit_ru
     callback = SampleQuality(tmp_path, [1], solver=instantiate(config["solver"]), **quality)  # type: ignore[arg-type]
     trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(image_shape=(1, 28, 28)))
     with torch.no_grad():
-        ours = callback.made(trainer, module.eval(), 3.0, range(100), lambda count: None)
+        ours = callback.made(trainer, module.eval(), 1, 3.0, range(100), lambda count: None)
     drawn = torch.stack([load_image(study / "images" / f"g3_s2_{n:03d}.png") for n in range(100)])
     torch.testing.assert_close(ours / 255, drawn, rtol=0, atol=1.01 / 255)
     seeds = (
