@@ -29,7 +29,7 @@ COLUMNS = (
     "memorised",
 )
 
-OFF: dict[str, Any] = {"guidance_interval": [0, 1], "guidance_rescale": 0}  # goes unsaid
+PLAIN_GUIDANCE: dict[str, Any] = {"guidance_interval": [0, 1], "guidance_rescale": 0}  # goes unsaid
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
 
@@ -168,9 +168,13 @@ def _labelled(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     shared = [name for name in AXES if all(name in row for row in rows)]
     axis = max(shared, key=lambda name: len(set(values[name])))
     named = [name for name in names if len(set(values[name])) > 1 and name not in (axis, "recipe", "seeds", *TIES)]
-    plain = "plain guidance" if OFF.keys() & set(named) else None
+    plain = "plain guidance" if PLAIN_GUIDANCE.keys() & set(named) else None
     labels = [
-        ", ".join(_word(name, row.get(name, "-")) for name in named if name not in OFF or row.get(name) != OFF[name])
+        ", ".join(
+            _word(name, row.get(name, "-"))
+            for name in named
+            if name not in PLAIN_GUIDANCE or row.get(name) != PLAIN_GUIDANCE[name]
+        )
         or plain
         or str(row["model"])
         for row in rows
