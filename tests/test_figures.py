@@ -5,6 +5,7 @@ import errno
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -335,6 +336,22 @@ def test_values_and_intervals_are_drawn() -> None:
     assert list(floor.get_ydata()) == [0.005, 0.005]
     texts = {text.get_text() for text in figure.legends[0].get_texts()}
     assert texts == {"a: 2 not drawn", "b", "floor"}
+
+
+def test_labels_in_pairs_share_colours_and_lines() -> None:
+    def drawn(labels: list[str]) -> list[tuple[Any, Any, Any]]:
+        figure = draw_quality({"y": {label: Curve([1, 2], [1, 2]) for label in labels}}, "x", "", {}, False, [])
+        lines = [container.lines[0] for container in figure.axes[0].containers]
+        return [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
+
+    pairs = drawn([f"{name}, guidance {scale}" for name in ("flow", "ddpm") for scale in (1, 1.5, 2, 5)])
+    assert [color for color, _, _ in pairs[:4]] == [color for color, _, _ in pairs[4:]]
+    assert len({color for color, _, _ in pairs}) == 4
+    assert [line for _, line, _ in pairs] == ["-"] * 4 + [":"] * 4
+    others = drawn(["flow, guidance 1", "flow, guidance 2", "ddpm, guidance 2", *map(str, range(20))])
+    assert {line for _, line, _ in others} == {"-"}
+    for styles in (pairs, others):
+        assert len({(color, marker) for color, _, marker in styles}) == len(styles)
 
 
 def test_quality_figure_is_written_whole(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vP"
+LINES = ("-", ":", "-.")
 
 
 class Curve(NamedTuple):
@@ -28,6 +29,14 @@ class Curve(NamedTuple):
     high: Sequence[float] | None = None
 
 
+class Style(NamedTuple):
+    """How a label's curves are drawn, in matplotlib's terms."""
+
+    colour: str
+    marker: str
+    line: str
+
+
 def quality_figure(
     path: str | Path,
     panels: Mapping[str, Mapping[str, Curve]],
@@ -40,9 +49,11 @@ def quality_figure(
 ) -> None:
     """Write a PNG, 600 pixels high, of panels side by side that share x: {y label: {curve's label: Curve}}.
 
-    A label has one colour in every panel. floors, {y label: {label: value}}, are dashed lines across a panel: what
-    no curve can pass, or a reference. log_x and log_y (the labels of the panels meant) make axes logarithmic. A value
-    that an axis cannot show (NaN, infinite, on a log axis zero or less) is left out and counted in the legend.
+    A label has one colour in every panel; labels that are all pairs of two lists ("class_flow, guidance scale 1") share
+    the colour of their second part and the line of their first. floors, {y label: {label: value}}, are dashed lines
+    across a panel: what no curve can pass, or a reference. log_x and log_y (the labels of the panels meant) make axes
+    logarithmic. A value that an axis cannot show (NaN, infinite, on a log axis zero or less) is left out and counted
+    in the legend.
 
     Raises ValueError for a path that is not .png, without curves, for lengths that differ, for a floor or log_y of no
     panel, and for words on an axis of numbers.
@@ -67,6 +78,7 @@ def draw_quality(
 
     _check(panels, floors, log_x, log_y)
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    styles = _styles(labels)
     lines = list(dict.fromkeys(label for values in floors.values() for label in values))
     figure = Figure(figsize=(10 if len(panels) == 1 else 6 * len(panels), 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)  # Agg whatever the user's backend, and no global state of pyplot
@@ -90,7 +102,6 @@ def draw_quality(
             grey = ("#222222", "#888888", "#bbbbbb")[lines.index(label) % 3]
             handles[label] = axes.axhline(value, color=grey, linewidth=1.4, linestyle="--", zorder=2)
         for label, curve in curves.items():
-            style = labels.index(label)
             points = [point for point in _points(curve) if _shown(point[1], logarithmic) and _shown(point[0], log_x)]
             left_out[label] += len(curve.y) - len(points)
             x, y, low, high = zip(*points, strict=True) if points else ((), (), (), ())
@@ -100,13 +111,14 @@ def draw_quality(
                 x,
                 y,
                 yerr=(below, above),
-                color=COLOURS[style % len(COLOURS)],
-                marker=MARKERS[(style + style // len(COLOURS)) % len(MARKERS)],  # no two curves have both
+                color=styles[label].colour,
+                marker=styles[label].marker,
+                linestyle=styles[label].line,
                 markersize=6,
                 linewidth=0 if words else 2,
                 elinewidth=1.4,
                 capsize=4,
-                zorder=3 + len(labels) - style,  # the first label is what the picture is about
+                zorder=3 + len(labels) - labels.index(label),  # the first label is what the picture is about
             )
         if not log_x and all(isinstance(x, int) for x in everywhere):
             axes.set_xticks(sorted(set(everywhere)))  # such as the epochs measured
@@ -119,6 +131,24 @@ def draw_quality(
         list(handles.values()), names, loc="outside lower left", ncols=3, fontsize=11, frameon=False, columnspacing=1.5
     )
     return figure
+
+
+def _styles(labels: Sequence[str]) -> dict[str, Style]:
+    """Colour, marker and line of each label; no two labels have the same colour and marker."""
+    parts = [label.partition(", ")[::2] for label in labels]
+    firsts, seconds = (list(dict.fromkeys(values)) for values in zip(*parts, strict=True))
+    if len(labels) == len(firsts) * len(seconds) and 1 < len(firsts) <= len(LINES) and 1 < len(seconds) <= len(COLOURS):
+        places = [(firsts.index(first), seconds.index(second)) for first, second in parts]
+    else:
+        places = [(0, number) for number in range(len(labels))]
+    return {
+        label: Style(
+            COLOURS[second % len(COLOURS)],
+            MARKERS[(first + second + second // len(COLOURS)) % len(MARKERS)],
+            LINES[first],
+        )
+        for label, (first, second) in zip(labels, places, strict=True)
+    }
 
 
 def _points(curve: Curve) -> list[tuple[Any, float, float, float]]:
