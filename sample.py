@@ -88,7 +88,7 @@ def sample(config: dict[str, Any], directory: Path, sweep: str | None = None) ->
         from denoiselab.allocator import keep_freed_memory
         from denoiselab.edit import Sampler
         from denoiselab.jobs import describe, image_path, make_images, missing_images, save_figures, save_record
-        from denoiselab.studies import evaluate, read_as_asked, reference
+        from denoiselab.measurement import evaluate, read_as_asked, reference
         from denoiselab.training import check_devices, recording, resolve_accelerator, wandb_logger
 
     where = config["fabric"] | {"accelerator": resolve_accelerator(config["fabric"]["accelerator"])}

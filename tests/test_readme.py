@@ -83,7 +83,7 @@ def test_resuming_a_run_that_is_not_there_is_answered_with_a_line(tmp_path: Path
 
 @pytest.mark.parametrize("words", [words for words in SAMPLE if words[0] == "-m"], ids=" ".join)
 def test_a_sampling_sweep_is_composed(words: list[str], class_run: Path) -> None:
-    """Its jobs are commands as the others are; such a sweep is run in test_studies.py."""
+    """Its jobs are commands as the others are; such a sweep is run in test_measurement.py."""
     for job in jobs(words):
         mine = [re.sub(r"=outputs/train/\w+/DATE_TIME", f"={class_run}", word) for word in job]
         checked(*[word for word in mine if not word.startswith("hydra.")], script="sample")

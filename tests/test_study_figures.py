@@ -247,3 +247,35 @@ def test_the_table_says_which_digits_are_read_as_asked() -> None:
         ["floor: test", "99.7%", "100.0%"],
     ]
     assert "read as asked" not in study_table(study(trained_row(1, 3)))
+
+
+def test_recipes_that_differ_in_no_name_are_told_apart_by_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two widths, say, of two seeds each: nothing in a row says the width."""
+    rows = [
+        trained_row(scale, 3 + 2 * n + seed, seed, recipe=recipe, run=f"s/{2 * n + seed}")
+        for n, recipe in enumerate("ab")
+        for seed in (0, 1)
+        for scale in (1, 2)
+    ]
+    curves = drawn(monkeypatch, study(*rows))["panels"]["Fréchet distance"]
+    assert {label: (curve.x, curve.y) for label, curve in curves.items()} == {
+        "m, s/0 and its seeds": ([1, 2], [3.5, 3.5]),
+        "m, s/2 and its seeds": ([1, 2], [5.5, 5.5]),
+    }
+
+
+def test_a_comma_inside_an_interval_parts_no_label() -> None:
+    labels = [f"guidance interval {interval}, euler" for interval in ("[0.2, 0.8]", "[0.4, 0.8]")]
+    labels += [label.replace("euler", "ddpm") for label in labels]
+    figure = draw_quality({"a": {label: Curve([1.0], [2.0]) for label in labels}}, "x", "", {}, False, [])
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    assert [line.get_linestyle() for line in lines] == ["-", ":", "-", ":"]
+    assert [lines[n].get_color() == lines[0].get_color() for n in range(4)] == [True, True, False, False]
+
+
+def test_the_table_says_what_all_rows_have_in_common() -> None:
+    rows = [trained_row(scale, 3, lever="none", shift=1, guidance_interval=[0.0, 1.0]) for scale in (1, 2)]
+    shared = study_table(study(*rows)).splitlines()[-1]
+    assert shared == "all of: m, network evaluations 20, epoch 5, euler, s/0, training seed 0, seed 0"
+    shared = study_table(study(rows[0]), [study(rows[1] | {"solver": "ddpm", "shift": 2})]).splitlines()[-1]
+    assert "euler" not in shared and "shift" not in shared and "epoch 5" in shared

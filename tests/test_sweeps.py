@@ -119,5 +119,11 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path: Path, capsys: pyt
     (tmp_path / "0" / "metrics.json").write_text('{"rows"')
     draw_sweep(tmp_path)
     said = capsys.readouterr()
-    assert said.err.startswith(f"warning: no picture of the sweep: {tmp_path / '0' / 'metrics.json'}: is no JSON")
+    file = tmp_path / "0" / "metrics.json"
+    assert said.err.startswith(f"warning: no picture of the sweep: {file}: is no JSON")
+    file.write_text('{"rows": [{"model": "m", "frechet_distance": 3}], "floors": {}}')
+    draw_sweep(tmp_path)
+    said = capsys.readouterr()
+    why = "its rows are not as this version measures them (KeyError('samples')); remove it"
+    assert said.err.strip() == f"warning: no picture of the sweep: {file}: {why}"
     assert not said.out and not (tmp_path / "quality.png").exists()

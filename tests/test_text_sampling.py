@@ -14,8 +14,8 @@ from toy import Toy
 
 from denoiselab.backbones import load_backbone
 from denoiselab.edit import Generate, Sampler
+from denoiselab.measurement import read_as_asked
 from denoiselab.noise import Cosine
-from denoiselab.studies import read_as_asked
 
 sample = load_script("sample")
 FEW = ("times=linspace", "times.steps=3", "logger=none", "progress_bar=false", "fabric.accelerator=cpu")

@@ -134,12 +134,23 @@ def _without_off(node: Any) -> Any:
 
 
 def read_measured(directory: Path) -> dict[str, Any]:
-    """The run's metrics.json; nothing where there is none. Raises ValueError, naming the file, where it is damaged."""
+    """The run's metrics.json; nothing where there is none.
+
+    Raises ValueError, naming the file, where it is damaged or its rows are of an earlier version.
+    """
     path = directory / "metrics.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        measured: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
+    try:
+        for row in measured.get("rows", []):
+            row["model"], row["samples"], row["epoch"], row["frechet_distance"]["value"]
+        if "rows" in measured:
+            measured["floors"]["train_subset"]["balanced"], measured["floors"]["test"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its rows are not as this version measures them ({error!r}); remove it") from error
+    return measured
 
 
 def measured_epochs(directory: Path) -> set[int]:

@@ -37,7 +37,7 @@ MISTAKES = [
     ),
     (
         [*DENOISER, "callbacks.panels.sigmas=[0.1,nan]"],
-        "callbacks.panels.sigmas=[0.1, nan]: allowed is one or more numbers >= 0",
+        "callbacks.panels.sigmas=[0.1, nan]: allowed is one or more numbers >= 0 that differ",
     ),
     (["beside=nowhere"], "beside=nowhere: allowed is a list, e.g. beside=[nowhere]"),
     (["model.class_dropout=1.5"], "model.class_dropout=1.5: allowed is a probability, 0 to 1"),
@@ -138,10 +138,10 @@ MISTAKES = [
     *(
         (
             ["callbacks.quality.epochs=[1]", f"callbacks.quality.guidance_scales={given}"],
-            f"callbacks.quality.guidance_scales={said}: allowed is null (off) or one or more finite numbers that "
-            "differ",
+            f"callbacks.quality.guidance_scales={said}: allowed is null (off) or one or more numbers from 0 to "
+            "100 that differ",
         )
-        for given, said in (("[]", "[]"), ("[1,nan]", "[1.0, nan]"), ("[2,2.0]", "[2.0, 2.0]"))
+        for given, said in (("[]", "[]"), ("[1,nan]", "[1.0, nan]"), ("[2,2.0]", "[2.0, 2.0]"), ("[101]", "[101.0]"))
     ),
     (
         [TIME, "callbacks.quality.epochs=[1]", "callbacks.quality.guidance_scales=[1]"],
@@ -174,12 +174,16 @@ MISTAKES = [
     ),
     (
         [*DENOISER, "callbacks.panels.sigmas=[-1]"],
-        "callbacks.panels.sigmas=[-1.0]: allowed is one or more numbers >= 0",
+        "callbacks.panels.sigmas=[-1.0]: allowed is one or more numbers >= 0 that differ",
     ),
     ([*DENOISER, "callbacks.panels.digits=11"], "callbacks.panels.digits=11: allowed is 1 to 10"),
     (
         [*DENOISER, "callbacks.denoising.sigmas=[]"],
-        "callbacks.denoising.sigmas=[]: allowed is one or more numbers >= 0",
+        "callbacks.denoising.sigmas=[]: allowed is one or more numbers >= 0 that differ",
+    ),
+    (
+        [*DENOISER, "callbacks.denoising.sigmas=[0.5,0.5]"],
+        "callbacks.denoising.sigmas=[0.5, 0.5]: allowed is one or more numbers >= 0 that differ",
     ),
     ([*DENOISER, "callbacks.denoising.count=1"], "callbacks.denoising.count=1: allowed is 2 images or more"),
     (["callbacks=denoiser", "callbacks.panels=null"], "callbacks.denoising=on: allowed is null for this model"),

@@ -460,6 +460,13 @@ def test_samples_to_be_measured_go_all_the_way_from_the_noisiest_time(path: Gaus
     assert times.tolist() == pytest.approx(expected, abs=0.5 if path.discrete else 1e-6)
 
 
+@every_path
+def test_their_times_are_those_of_training_s_samples(path: GaussianPath) -> None:
+    for steps in range(1, 51):  # at 40 of 300 some lie between two whole times
+        times = Evaluate(prompts=["a"], steps=[steps]).times(Sampler(Toy(path)), steps)
+        assert times.tolist() == path.times(steps).tolist()
+
+
 @pytest.mark.parametrize("solver", ["ddpm", "ddim", "euler", "heun", "dpmpp"])
 def test_the_evaluations_that_it_tells_are_those_that_are_made(solver: str) -> None:
     backbone = Toy(RectifiedFlow(), solver=solver)

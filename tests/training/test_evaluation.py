@@ -85,6 +85,24 @@ def test_an_answer_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics.json").exists()
 
 
+class NoNumbers(SampleQuality):
+    """Of a model that draws none."""
+
+    def made(self, *arguments: Any) -> Tensor:
+        return super().made(*arguments) * math.nan
+
+
+def test_a_run_that_ended_because_it_drew_no_numbers_can_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "samples with NaN or infinite pixels after epoch 1"
+    with pytest.raises(NotFinite, match=line):
+        make_run(tmp_path, 2, last=[quality(tmp_path, [1], kind=NoNumbers)]).fit()
+    make_run(tmp_path, 2, last=[quality(tmp_path, [1], kind=NoNumbers)]).fit(resume=True)
+    assert f"warning: not measured: {line}" in capsys.readouterr().err
+    assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2 * STEPS
+
+
 def quality(
     directory: Path,
     epochs: list[int],

@@ -19,6 +19,7 @@ from denoiselab.runs import read_losses, run_label, sample_grids
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 CLASSES = 10  # of every data set here
+MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
 FEWEST_SAMPLES = 10  # that an evaluation can make anything of
 MNIST_SIZES = 60_000, 10_000  # training and test images, of Fashion-MNIST too
 # Choices of conf/data by their targets, of those whose pictures have captions and of the others.
@@ -355,8 +356,8 @@ def _check_callbacks(config: dict[str, Any], asked: set[str]) -> None:
             why = "null unless schedule=additive, whose sigmas it shows"
             require(path == "Additive", f"callbacks.{name}", "on", why)
             sigmas = node["sigmas"]
-            good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas)
-            require(good, f"callbacks.{name}.sigmas", sigmas, "one or more numbers >= 0")
+            good = bool(sigmas) and all(0 <= sigma < math.inf for sigma in sigmas) and len(set(sigmas)) == len(sigmas)
+            require(good, f"callbacks.{name}.sigmas", sigmas, "one or more numbers >= 0 that differ")
     if denoising:
         require(denoising["count"] > 1, "callbacks.denoising.count", denoising["count"], "2 images or more")
     if callbacks["panels"]:
@@ -439,8 +440,11 @@ def _check_quality(config: dict[str, Any], quality: dict[str, Any]) -> None:
     require(data != "FashionMNIST", f"{key}.epochs", quality["epochs"], "[] for data=fashion_mnist: it judges digits")
     none = "null: this model has no classes to guide by"
     require(bool(classes) or scales is None, f"{key}.guidance_scales", scales, none)
-    good = scales is None or (bool(scales) and len(set(scales)) == len(scales) and all(map(math.isfinite, scales)))
-    require(good, f"{key}.guidance_scales", scales, "null (off) or one or more finite numbers that differ")
+    good = scales is None or (
+        bool(scales) and len(set(scales)) == len(scales) and all(0 <= scale <= MOST_GUIDANCE for scale in scales)
+    )
+    allowed = f"null (off) or one or more numbers from 0 to {MOST_GUIDANCE} that differ"
+    require(good, f"{key}.guidance_scales", scales, allowed)
     interval = quality["guidance_interval"]
     if interval is not None:
         require(scales is not None, f"{key}.guidance_interval", interval, "null without guidance_scales")

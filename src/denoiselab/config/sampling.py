@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from denoiselab.config.check import (
     ACCELERATORS,
     FEWEST_SAMPLES,
+    MOST_GUIDANCE,
     TEXT_MODELS,
     ConfigError,
     check_interval,
@@ -30,11 +31,10 @@ from denoiselab.data.pictures import check_mask, check_picture, picture_size
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import check_anagram, check_hybrid, check_sigma, times
 from denoiselab.edit.names import INCREMENTAL
-from denoiselab.runs import read_config, recipe
+from denoiselab.runs import read_config, read_measured, recipe
 
 # --- allowed values --------------------------------------------------------------------------------------------------
 
-MOST_GUIDANCE = 100  # beyond it x_0 is that of no picture, and in the end not finite
 LARGE = 2**28  # bytes of weights that are not digested for a run's record
 DIGIT = 28  # pixels of a side
 BESIDE_FROM_RUN = ("hydra", "fabric", "logger", "progress_bar", "max_batch", "beside")
@@ -309,9 +309,10 @@ def _check_evaluate(edit: dict[str, Any], model: dict[str, Any], beside: list[st
         require(distinct == steps + 1, "edit.steps", steps, f"fewer on this model's {path}")
     for run in beside:
         try:
-            json.loads((Path(run) / "metrics.json").read_text())["rows"]
-        except (OSError, ValueError, KeyError, TypeError):
-            require(False, "beside", run, "run directories of edit=evaluate that are done, with a metrics.json")
+            done = "rows" in read_measured(Path(run))
+        except (OSError, ValueError):
+            done = False
+        require(done, "beside", run, "run directories of edit=evaluate that are done, with a metrics.json")
 
 
 def _check_source(run: Path, size: int) -> None:

@@ -37,6 +37,8 @@ class Evaluate(Generate):
     def times(self, sampler: Sampler, steps: int | None) -> Tensor:
         assert steps is not None
         path = sampler.backbone.denoiser.path
+        if self.shift == 1:
+            return path.times(steps)  # as training's samples, to the rounding
         times = torch.tensor(shares(steps, self.shift), dtype=torch.float64) * path.T
         return times.round().long() if path.discrete else times.float()
 

@@ -13,9 +13,10 @@ from denoiselab.evaluation.digits import (
 from denoiselab.evaluation.fidelity import FrechetDistance
 from denoiselab.evaluation.intervals import share_interval
 from denoiselab.evaluation.psnr import psnr
-from denoiselab.evaluation.samples import Evaluator, Setting, plain_values
+from denoiselab.evaluation.samples import VERSION, Evaluator, Setting, plain_values
 
 __all__ = [
+    "VERSION",
     "Denoised",
     "DigitClassifier",
     "Evaluator",

@@ -104,7 +104,10 @@ class Neighbourhoods:
         return self.in_real.sum(0).double() / self.k
 
     def recall(self) -> tuple[float, Tensor]:
-        """The share of the real images, and what it would be without each generated one, (M,) float64."""
+        """The share of the real images, and what it would be without each generated one's ball, (M,) float64.
+
+        The other balls are left as they are, though those that reached it would reach a little farther.
+        """
         return _share_met(self.in_generated)
 
     def coverage(self) -> tuple[float, Tensor]:

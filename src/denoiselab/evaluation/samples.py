@@ -33,7 +33,7 @@ from denoiselab.noise import key
 
 FEWEST = 10  # samples: fewer have no neighbours
 BOUNDS = ("value", "low", "high")  # of an interval
-REAL = 3  # version of what is kept of real images alone; raise it when it is measured otherwise
+VERSION = 3  # of what is measured, kept with it; raise it when it is measured otherwise
 FLOORS = 5  # sets of training images that a floor is the median of
 
 
@@ -119,7 +119,7 @@ class Evaluator:
         """What is measured of the real images alone, kept in the cache."""
         classifiers = [each for net in (self.features, self.judge) for each in net.state_dict().values()]
         inputs = [self.train_images, self.train_labels, self.test_images, self.test_labels, *classifiers]
-        settings = f"version {REAL} seed {self.seed} {self.device.type}"
+        settings = f"version {VERSION} seed {self.seed} {self.device.type}"
         return cached(self.cache, name, [settings, *(each.cpu() for each in inputs)], make)
 
     def _measure_real(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -135,7 +136,8 @@ def draw_quality(
 
 def _styles(labels: Sequence[str]) -> dict[str, Style]:
     """Colour, marker and line of each label; no two labels have the same colour and marker."""
-    parts = [label.partition(", ")[::2] for label in labels]
+    # Not inside "[0.2, 0.8]".
+    parts = [(*re.split(r", (?![^\[]*\])", label, maxsplit=1), "")[:2] for label in labels]
     firsts, seconds = (list(dict.fromkeys(values)) for values in zip(*parts, strict=True))
     if len(labels) == len(firsts) * len(seconds) and 1 < len(firsts) <= len(LINES) and 1 < len(seconds) <= len(COLOURS):
         places = [(firsts.index(first), seconds.index(second)) for first, second in parts]

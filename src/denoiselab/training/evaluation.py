@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,10 +21,10 @@ from denoiselab.figures import Curve, quality_figure, study_figure, study_table
 from denoiselab.noise import ImageNoise
 from denoiselab.runs import measured_epochs, read_measured, recipe, run_place, save_measured
 from denoiselab.sample import Solver, evaluations, sample
-from denoiselab.training.callbacks import log_picture
+from denoiselab.training.callbacks import NotFinite, log_picture
 from denoiselab.training.ema import averaged
 from denoiselab.training.modules import OneStepModule, PixelModule
-from denoiselab.training.pictures import check_finite, shows_bar
+from denoiselab.training.pictures import check_finite, not_drawn, shows_bar
 
 
 class QualityCallback(L.Callback):
@@ -46,7 +47,12 @@ class QualityCallback(L.Callback):
         between_epochs = trainer.global_step == done * trainer.num_training_batches
         left = done in self.epochs and between_epochs and done not in measured_epochs(self.directory)
         if trainer.strategy.broadcast(left):  # the first rank's answer, whose directory it is
-            self._after(trainer, pl_module, done)
+            try:
+                self._after(trainer, pl_module, done)
+            except NotFinite as error:  # such a run is resumed to be trained on: only this epoch has no measures
+                trainer.strategy.barrier()
+                if trainer.is_global_zero:
+                    print(f"warning: not measured: {error}", file=sys.stderr)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch + 1 in self.epochs:
@@ -196,8 +202,13 @@ class SampleQuality(QualityCallback):
         mine = range(trainer.global_rank, self.samples, ranks)
         share = [mine[first : first + self.batch_size] for first in range(0, len(mine), self.batch_size)]
         with tqdm(total=len(mine), desc="samples", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
-            made = [self.made(trainer, module, epoch, scale, indices, bar.update) for indices in share]
-        images = torch.cat(made)
+            made = [self.made(trainer, module, scale, indices, bar.update) for indices in share]
+        x = torch.cat(made)
+        if not trainer.strategy.reduce_boolean_decision(
+            bool(x.isfinite().all())
+        ):  # on all ranks, as they go on together
+            raise not_drawn(trainer, "samples", epoch)
+        images = (x.clamp(0, 1) * 255).round().to(torch.uint8)
         if ranks == 1:
             return images.cpu()
         most = -(-self.samples // ranks)  # all ranks must give as many
@@ -210,21 +221,19 @@ class SampleQuality(QualityCallback):
         self,
         trainer: L.Trainer,
         module: PixelModule,
-        epoch: int,
         scale: float | None,
         indices: range,
         done: Callable[[int], object],
     ) -> Tensor:
-        """The samples of these numbers, (B, C, H, W) uint8."""
+        """The samples of these numbers, (B, C, H, W)."""
         like = torch.empty(len(indices), *trainer.datamodule.image_shape, device=module.device)  # type: ignore[attr-defined]
         start, noise = (ImageNoise(self.seed, indices, purpose) for purpose in ("start", "sampling"))
         condition = module.condition(torch.tensor([index % 10 for index in indices], device=module.device))
         times = module.path.times(self.steps)
         denoiser = module.denoiser(scale, self.guidance_interval)
         x = sample(denoiser, start(like), times, self.solver, noise, condition)
-        check_finite(trainer, "samples", x, epoch)
         done(len(indices))
-        return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+        return x
 
     def measure(self, trainer: L.Trainer, module: PixelModule, epoch: int, made: Mapping[float | None, Tensor]) -> None:
         """Writes what is measured of the samples at each scale into metrics.json, quality.png and the loggers."""

@@ -24,7 +24,7 @@ from denoiselab.figures import animation, grid, panel, save_grid, stack
 from denoiselab.noise import ImageNoise
 from denoiselab.runs import run_label, sample_grids
 from denoiselab.sample import Solver, sample
-from denoiselab.training.callbacks import learning_rate, log_picture, not_finite
+from denoiselab.training.callbacks import NotFinite, learning_rate, log_picture, not_finite
 from denoiselab.training.modules import OneStepModule, PixelModule
 from denoiselab.training.text import UpscalerModule
 
@@ -70,8 +70,12 @@ def check_finite(trainer: L.Trainer, what: str, images: Tensor, epoch: int | Non
     epoch: which the images are drawn after; None: the one in progress.
     """
     if not images.isfinite().all():
-        after = trainer.current_epoch + 1 if epoch is None else epoch
-        raise not_finite(f"{what} with NaN or infinite pixels after epoch {after}", learning_rate(trainer))
+        raise not_drawn(trainer, what, trainer.current_epoch + 1 if epoch is None else epoch)
+
+
+def not_drawn(trainer: L.Trainer, what: str, epoch: int) -> NotFinite:
+    """The error of `check_finite`."""
+    return not_finite(f"{what} with NaN or infinite pixels after epoch {epoch}", learning_rate(trainer))
 
 
 def one_of_each(data: Any) -> Tensor:

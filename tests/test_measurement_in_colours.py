@@ -14,8 +14,8 @@ from denoiselab.data.words import COLOURS, DIGITS
 from denoiselab.edit import Anagram, Evaluate, Sampler
 from denoiselab.evaluation import load_digits
 from denoiselab.jobs import image_path, save_image
+from denoiselab.measurement import evaluator_of, measure, read_images
 from denoiselab.noise import Cosine
-from denoiselab.studies import evaluator_of, measure, read_images
 
 
 def coloured(mnist: MNIST, digits: list[int], colours: list[int]) -> list[torch.Tensor]:

@@ -106,7 +106,7 @@ def test_training_measures_the_samples_that_are_drawn_here(study: Path, digit_ru
     callback = SampleQuality(tmp_path, [1], solver=instantiate(config["solver"]), **quality)  # type: ignore[arg-type]
     trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(image_shape=(1, 28, 28)))
     with torch.no_grad():
-        ours = callback.made(trainer, module.eval(), 1, 3.0, range(100), lambda count: None)
+        ours = callback.made(trainer, module.eval(), 3.0, range(100), lambda count: None).clamp(0, 1) * 255
     drawn = torch.stack([load_image(study / "images" / f"g3_s2_{n:03d}.png") for n in range(100)])
     torch.testing.assert_close(ours / 255, drawn, rtol=0, atol=1.01 / 255)
     seeds = (
@@ -114,6 +114,40 @@ def test_training_measures_the_samples_that_are_drawn_here(study: Path, digit_ru
         checked(*words(digit_run), script="sample")["seed"],
     )
     assert seeds == (100, 100)
+
+
+def test_a_run_that_has_been_measured_is_not_measured_again(
+    study: Path, digit_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Path(shutil.copytree(study, tmp_path / "copy"))
+    (directory / "figures" / "quality.png").unlink()
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("denoiselab.measurement.evaluator_of", refuse)
+    config = checked(*words(digit_run), script="sample")
+    assert sample.sample(config, directory) == 0
+    assert metrics(directory) == metrics(study) and (directory / "figures" / "quality.png").is_file()
+    old = metrics(study) | {"version": 0}
+    (directory / "metrics.json").write_text(json.dumps(old))
+    with pytest.raises(AssertionError, match="measured again"):
+        sample.sample(config, directory)
+
+
+def test_measures_of_another_version_are_refused_beside(study: Path, digit_run: Path, tmp_path: Path) -> None:
+    old = metrics(study)
+    del old["floors"]["train_subset"]["balanced"]
+    (tmp_path / "metrics.json").write_text(json.dumps(old))
+    said = answer(*words(digit_run, f"beside=[{tmp_path}]"), script="sample")
+    assert said.startswith(f"beside={tmp_path}: allowed is run directories of edit=evaluate")
+
+
+def test_those_misread_are_shown_by_job(study: Path) -> None:
+    with Image.open(study / "figures" / "misread.png") as picture:
+        rows = (picture.height - 2) // 30
+    misread = [100 - round(100 * row["accuracy"]["value"]) for row in metrics(study)["rows"]]
+    assert rows == sum(min(3, -(-wrong // 10)) for wrong in misread) and picture.width == 302
 
 
 def test_a_study_beside_another(study: Path, digit_run: Path, tmp_path: Path) -> None:

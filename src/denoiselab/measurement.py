@@ -1,4 +1,4 @@
-"""Studies: the samples of `edit=evaluate` measured, as metrics.json and a picture of those misread.
+"""What is measured of the images of a run: the samples of `edit=evaluate`, and whether digits are read as asked.
 
 Coloured digits are measured as grey ones, and whether their colour is as asked.
 """
@@ -18,6 +18,7 @@ from denoiselab.data import MNIST
 from denoiselab.data.words import COLOURS, digit_and_colour
 from denoiselab.edit import Edit, Evaluate, Sampler
 from denoiselab.evaluation import (
+    VERSION,
     DigitClassifier,
     Evaluator,
     Setting,
@@ -29,11 +30,11 @@ from denoiselab.evaluation import (
     read_digits,
     share_interval,
 )
-from denoiselab.figures import save_grid, study_figure, study_table
+from denoiselab.figures import panel, study_figure, study_table
 from denoiselab.jobs import image_path, load_image
 from denoiselab.runs import last_epoch, read_config, read_measured, recipe, run_place, save_measured
 
-MISREAD = 60  # of a run, shown at most
+MISREAD, COLUMNS = 60, 10  # of a run, shown at most; to a row
 
 
 def reference(root: str) -> MNIST:
@@ -65,7 +66,10 @@ def training_of(node: Mapping[str, Any], backbone: Any) -> tuple[Path, dict[str,
 
 
 def evaluate(config: Mapping[str, Any], edit: Evaluate, sampler: Sampler, directory: Path) -> dict[str, float]:
-    """`measure` of a run of sample.py, its table printed, and figures/quality.png; returns the values as JOB/NAME."""
+    """`measure` of a run of sample.py, its table printed, and figures/quality.png; returns the values as JOB/NAME.
+
+    Of a run that has been measured, by this version, the pictures alone are made anew.
+    """
     run, trained, epoch = training_of(config["backbone"], sampler.backbone)
     about = {
         "model": trained["name"],
@@ -80,10 +84,12 @@ def evaluate(config: Mapping[str, Any], edit: Evaluate, sampler: Sampler, direct
         "guidance_interval": config["guidance_interval"],
         "guidance_rescale": config["guidance_rescale"],
     }
-    evaluator = evaluator_of(config["edit"]["data_root"], sampler.backbone.device)
-    study = measure(edit, sampler, directory, evaluator, about)
-    print(study_table(study))
+    study = read_measured(directory)
+    if study.get("version") != VERSION:
+        evaluator = evaluator_of(config["edit"]["data_root"], sampler.backbone.device)
+        study = measure(edit, sampler, directory, evaluator, about)
     beside = [read_measured(Path(other)) for other in config["beside"]]
+    print(study_table(study, beside))
     study_figure(directory / "figures" / "quality.png", study, beside)
     jobs = zip(edit.jobs(sampler), study["rows"], strict=True)
     return {f"{job.name}/{name}": value for job, row in jobs for name, value in plain_values(row).items()}
@@ -119,9 +125,11 @@ def measure(
 
     Returns:
         {"rows": a row for each job, its settings and what `Evaluator.measure` says, "floors": those of `Evaluator`, of
-        the digits in turn where some job asks for them}.
+        the digits in turn where some job asks for them, "version": of what is measured}.
     """
-    rows, misread, jobs = [], [], edit.jobs(sampler)
+    rows, jobs = [], edit.jobs(sampler)
+    misread: dict[str, Tensor] = {}
+    shown_rows = max(1, MISREAD // COLUMNS // len(jobs))
     digits, colours = _asked([edit.prompts_of(jobs[0], n)[0] for n in range(edit.samples)])
     for job in jobs:
         images = torch.stack([load_image(image_path(directory, job.name, n)) for n in range(job.count)])
@@ -131,7 +139,10 @@ def measure(
         if guided and digits is not None:
             read = evaluator.read(shown)
             measured = evaluator.measure(shown, digits, read)
-            misread.append(images[read != digits][: max(1, MISREAD // len(jobs))])
+            wrong = images[read != digits]
+            if len(wrong):
+                words = f"{job.label or job.name}: {len(wrong):,} of {job.count:,}"
+                misread[words] = wrong[: shown_rows * COLUMNS]
             if images.shape[1] == 3:
                 measured["levelled_accuracy"] = share_interval(evaluator.read(levelled(shown)) == digits)
         else:
@@ -140,13 +151,22 @@ def measure(
             measured["colour_accuracy"] = share_interval(read_colours(images) == colours)
         rows.append(asdict(Setting(**about, **settings)) | measured)
     in_turn = digits is not None and any(job.settings["guidance_scale"] != 0 for job in jobs)
-    study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=in_turn)}
-    save_measured(directory, study)
-    picture = directory / "figures" / "misread.png"
-    wrong = torch.cat(misread) if misread else torch.empty(0)
-    if len(wrong):
-        save_grid(wrong, picture, 10, title="samples that the judge reads as another digit")
+    study = {"rows": rows, "floors": evaluator.floors(edit.samples, balanced=in_turn), "version": VERSION}
+    if misread:
+        _save_misread(misread, directory / "figures" / "misread.png")
+    save_measured(directory, study)  # last: it says that the run is measured
     return study
+
+
+def _save_misread(misread: Mapping[str, Tensor], path: Path) -> None:
+    """A grid of samples, rows of COLUMNS for each {label: (N, C, H, W)}; cells that are left over are black."""
+    rows, labels = [], []
+    for label, images in misread.items():
+        for first in range(0, len(images), COLUMNS):
+            row = images[first : first + COLUMNS]
+            rows.append(torch.cat([row, torch.zeros(COLUMNS - len(row), *row.shape[1:])]))
+            labels.append("" if first else label)
+    panel(rows, path, row_labels=labels, title="samples that the judge reads as another digit")
 
 
 def read_images(edit: Edit, sampler: Sampler, directory: Path, judge: DigitClassifier) -> dict[str, dict[str, Any]]:
