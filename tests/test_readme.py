@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -184,15 +185,35 @@ def test_the_qualities_of_10_000_samples_are_those_recorded() -> None:
             f"{100 * accuracy['value']:.2f} % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
         ]
 
-    shown = [row[1:] for row in table("With 10,000 samples each") if "by an earlier version" not in row[0]]
     rows = recorded("10,000 samples")
-    assert shown == [cells(row) for row in rows] and {row["samples"] for row in rows} == {10_000}
+    assert table("With 10,000 samples each") == [[row["label"], *cells(row)] for row in rows]
+    assert {row["samples"] for row in rows} == {10_000}
+    for row in rows:
+        assert row["label"] == f"`{row['model']}`, {row['epoch']} epochs, seed {row['training_seed']}"
 
 
 def test_the_levers_are_worth_what_is_recorded() -> None:
     rows = recorded("quickstart")
     assert {row["samples"] for row in rows} == {1000}
-    for label, *cells in table("On the quickstart's network"):
+    for label, *cells in table("On the quickstart's network, too"):
         own = {row["guidance_scale"]: row for row in rows if row["label"] == label}
         distances = [f"{own[scale]['frechet_distance']['value']:.1f}" for scale in (1, 1.5, 2)]
         assert cells == [*distances, f"{100 * own[2]['accuracy']['value']:.1f} %"]
+
+
+def test_the_levers_of_several_seeds_are_worth_what_is_recorded() -> None:
+    rows = recorded("levers")
+    assert {row["samples"] for row in rows} == {1000}
+
+    def cell(lever: str, scale: float, measure: str, unit: float, sign: str) -> str:
+        of = [row for row in rows if (row["lever"], row["guidance_scale"]) == (lever, scale)]
+        found = [unit * row[measure]["value"] for row in of]
+        spread = f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
+        return f"{median(found):.1f}{sign}{spread}"
+
+    shown = table("By the first sweep (D = 24")
+    assert [label.split("`")[1] for label, *_ in shown] == list(dict.fromkeys(row["lever"] for row in rows))
+    for label, *cells in shown:
+        lever = label.split("`")[1]
+        distances = [cell(lever, scale, "frechet_distance", 1, "") for scale in (1, 1.5, 2)]
+        assert cells == [*distances, *(cell(lever, scale, "accuracy", 100, " %") for scale in (1.5, 2))]
