@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import nullcontext
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -52,11 +54,13 @@ def main(cfg: DictConfig) -> None:
         if rank() == 0:
             same_run(config, directory)
         with held(directory) if rank() == 0 else nullcontext():
+            signal.signal(signal.SIGTERM, _terminate)
             try:
                 failures = sample(config, directory, sweep)
-            except KeyboardInterrupt:
-                print(f"stopped; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
-                sys.exit(130)
+            except KeyboardInterrupt as stop:
+                place = f"hydra.sweep.dir={sweep}" if sweep else f"hydra.run.dir={directory}"
+                print(f"stopped; the same command with {place} goes on", file=sys.stderr)
+                sys.exit(128 + (signal.SIGTERM if stop.args else signal.SIGINT))
         if sweep:
             from denoiselab.sweeps import draw_sweep
 
@@ -66,6 +70,11 @@ def main(cfg: DictConfig) -> None:
             if not sweep:
                 sys.exit(1 if rank() > 0 else f"error: {failures} images failed; {again}")
             print(f"error: {failures} images failed; {again}", file=sys.stderr)  # and the sweep goes on
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a run as Ctrl-C does, whose exception has no arguments."""
+    raise KeyboardInterrupt(signum)
 
 
 def name_dtype(config: dict[str, Any]) -> None:
