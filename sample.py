@@ -54,13 +54,15 @@ def main(cfg: DictConfig) -> None:
         if rank() == 0:
             same_run(config, directory)
         with held(directory) if rank() == 0 else nullcontext():
-            signal.signal(signal.SIGTERM, _terminate)
+            before = signal.signal(signal.SIGTERM, _terminate)
             try:
                 failures = sample(config, directory, sweep)
             except KeyboardInterrupt as stop:
                 place = f"hydra.sweep.dir={sweep}" if sweep else f"hydra.run.dir={directory}"
                 print(f"stopped; the same command with {place} goes on", file=sys.stderr)
                 sys.exit(128 + (signal.SIGTERM if stop.args else signal.SIGINT))
+            finally:
+                signal.signal(signal.SIGTERM, before)
         if sweep:
             from denoiselab.sweeps import draw_sweep
 

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": set(),
     "training": {"noise", "denoise", "sample", "nets", "evaluation", "figures", "checkpoint", "runs", "hardware"},
     "backbones": {"noise", "denoise", "nets", "checkpoint", "hardware"},
-    "evaluation": {"noise", "data"},
+    "evaluation": {"noise", "data", "comparison"},
     "comparison": set(),
     "figures": {"comparison"},
     "jobs": {"edit", "figures"},

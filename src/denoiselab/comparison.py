@@ -1,7 +1,4 @@
-"""Rows of metrics.json compared: those of several seeds as one, and distances beside the lowest.
-
-Imports no torch: a sweep's picture is drawn without it.
-"""
+"""Rows of metrics.json compared: those of several seeds as one, and distances beside the lowest."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Any
 SEEDS = ("training_seed", "seed")
 TIES = ("run", *SEEDS)  # what tells rows apart that would have one name
 ABOVE = "above_the_lowest"  # distance
-NORMAL = 1.96  # standard deviations to each side: 95 %, as `evaluation.intervals` has it
+NORMAL = 1.96  # standard deviations to each side, of an interval of 95 %
 
 
 def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -157,7 +157,11 @@ class GaussianPath(ABC):
         most = int(self.T) if self.discrete else None
         if steps < 1 or (most is not None and steps > most):
             raise ValueError(f"steps={steps}: allowed are 1 to {most if most else 'any number'} on this path")
-        times = torch.linspace(float(self.T), 0.0, steps + 1, dtype=torch.float64)
+        return self.at_shares([1 - k / steps for k in range(steps + 1)])
+
+    def at_shares(self, shares: Sequence[float]) -> Tensor:
+        """The times of shares of T, each in [0, 1], in their order; rounded to int64 on a discrete path."""
+        times = torch.tensor(shares, dtype=torch.float64) * self.T
         return times.round().long() if self.discrete else times.float()
 
     def at_index(self, index: int | Sequence[int]) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from denoiselab.edit.edit import Cells, Figure, Job, Sampler
@@ -36,11 +35,7 @@ class Evaluate(Generate):
 
     def times(self, sampler: Sampler, steps: int | None) -> Tensor:
         assert steps is not None
-        path = sampler.backbone.denoiser.path
-        if self.shift == 1:
-            return path.times(steps)  # as training's samples, to the rounding
-        times = torch.tensor(shares(steps, self.shift), dtype=torch.float64) * path.T
-        return times.round().long() if path.discrete else times.float()
+        return sampler.backbone.denoiser.path.at_shares(shares(steps, self.shift))
 
     def jobs(self, sampler: Sampler) -> list[Job]:
         jobs = super().jobs(sampler)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from denoiselab.comparison import NORMAL
 from denoiselab.noise import key
 
-LEVEL, NORMAL = 0.95, 1.96
+LEVEL = 0.95  # of all intervals; NORMAL belongs to it
 DRAWS = 100  # sets drawn for an interval: their standard deviation is known to 7 %
 FEWEST = 10  # of a stratum: drawn from n, what is drawn varies by (n - 1) / n of what it should
 

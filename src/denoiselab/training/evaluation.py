@@ -204,9 +204,8 @@ class SampleQuality(QualityCallback):
         with tqdm(total=len(mine), desc="samples", unit="image", leave=False, disable=not shows_bar(trainer)) as bar:
             made = [self.made(trainer, module, scale, indices, bar.update) for indices in share]
         x = torch.cat(made)
-        if not trainer.strategy.reduce_boolean_decision(
-            bool(x.isfinite().all())
-        ):  # on all ranks, as they go on together
+        finite = bool(x.isfinite().all())
+        if not trainer.strategy.reduce_boolean_decision(finite):  # a mistake on one rank ends all: none waits for it
             raise not_drawn(trainer, "samples", epoch)
         images = (x.clamp(0, 1) * 255).round().to(torch.uint8)
         if ranks == 1:
